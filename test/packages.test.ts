@@ -1,0 +1,52 @@
+import { execFile } from 'node:child_process';
+import { copyFile, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { packages, root } from './workspace.ts';
+
+const entries = packages.flatMap(({ name, manifest }) =>
+  Object.keys(manifest.exports ?? {}).map((path) => name + path.slice(1)),
+);
+
+describe('the packages as their users get them, packed and installed', () => {
+  let project: string;
+  let exported: Record<string, string[]>;
+
+  beforeAll(async () => {
+    project = await mkdtemp(join(tmpdir(), 'jwt-authority-'));
+    await run(process.execPath, ['node_modules/typescript/bin/tsc', '-b', 'tsconfig.build.json'], root);
+    await pnpm(['--filter=./packages/*', 'pack', `--pack-destination=${project}`], root);
+
+    const tarballs = (await readdir(project)).map((file) => `./${file}`);
+    await writeFile(join(project, 'package.json'), '{ "private": true }');
+    await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', ...tarballs], project);
+
+    await copyFile(join(import.meta.dirname, 'fixtures/use-packages.mjs'), join(project, 'use-packages.mjs'));
+    const output = await run(process.execPath, ['use-packages.mjs', ...entries], project);
+    exported = JSON.parse(output) as typeof exported;
+  }, 180_000);
+
+  afterAll(() => rm(project, { recursive: true, force: true }));
+
+  test.each(entries)('%s can be imported', (entry) => {
+    expect(exported[entry]).not.toHaveLength(0);
+  });
+});
+
+/** Runs the pnpm that runs this test or, when vitest was started without one, the one that CI uses. */
+function pnpm(args: string[], cwd: string): Promise<string> {
+  const running = process.env['npm_execpath'];
+  if (running?.endsWith('pnpm.cjs')) return run(process.execPath, [running, ...args], cwd);
+  return run('npx', ['--yes', 'pnpm@10.34.9', ...args], cwd);
+}
+
+/** Resolves to what the command prints; that is also part of the failure, since tsc reports on stdout. */
+function run(command: string, args: string[], cwd: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(command, args, { cwd }, (error, stdout) => {
+      if (error) reject(new Error(`${error.message}\n${stdout}`));
+      else resolve(stdout);
+    });
+  });
+}
