@@ -1,0 +1,380 @@
+import type { JWK } from 'jose';
+import { checkAlgorithm, type Algorithm } from './algorithms.ts';
+import { checkClaims, type ClaimExpectations, type JwtClaims } from './claims.ts';
+import { parseCompact, parseHeader, type TokenHeader } from './compact.ts';
+import { withDeadline } from './clock.ts';
+import { describeError, JwtAuthorityError } from './errors.ts';
+import { parseJsonObject } from './json.ts';
+import { publishedJwk, publishedJwks, type JwksSource, type PublishedJwk } from './jwks.ts';
+import type { KeyRing, Publication } from './key-ring/key-ring.ts';
+import type { SigningKey, VerificationKey } from './key-ring/view.ts';
+import {
+  checkInteger,
+  checkMethods,
+  checkOneOf,
+  checkOptions,
+  checkText,
+  inSeconds,
+  milliseconds,
+  misuse,
+  type Duration,
+} from './options.ts';
+import type { ReplayStore } from './ports.ts';
+import { JwksRotator } from './rotator.ts';
+
+export interface JwtAuthorityOptions {
+  readonly keyRing: KeyRing;
+  /** `iss` of every token signed here, and expected of every token verified. */
+  readonly issuer?: string | undefined;
+  /** Expected `aud` of tokens to verify, one or several of which one must match; and `aud` of tokens signed without one, if it is a single one. */
+  readonly audience?: string | readonly string[] | undefined;
+  /** The `typ` header of tokens signed here, for instance `at+jwt` (RFC 9068). If given, `verify` expects it. Default `JWT`, and any accepted. */
+  readonly typ?: string | undefined;
+  /** Longest token that `verify` looks at, in characters. Default 16384. */
+  readonly maxTokenLength?: number | undefined;
+  /** For `verifyOnce`. One per issuer. */
+  readonly replayStore?: ReplayStore | undefined;
+  /** Whether `verify` goes on with known keys when the key set is staler than the stale bound. Default `'accept'`: P7. */
+  readonly verifyWhenStale?: 'accept' | 'refuse' | undefined;
+}
+
+/** The names of {@link JwtAuthorityOptions}, without `keyRing`. */
+export const authorityOptionNames = ['issuer', 'audience', 'typ', 'maxTokenLength', 'replayStore', 'verifyWhenStale'] as const;
+
+export interface SignOptions {
+  /** Default: the first configured algorithm that has an active key. */
+  readonly alg?: Algorithm | undefined;
+  /** Default: that of the authority. */
+  readonly typ?: string | undefined;
+  /** `exp`, this long after now. Default: the longest that the key set promises. */
+  readonly expiresIn?: Duration | undefined;
+  /** `nbf`, this long after now. Default: none. */
+  readonly notBefore?: Duration | undefined;
+  readonly audience?: string | string[] | undefined;
+  readonly subject?: string | undefined;
+  /** `jti`: this one, or with `true` a random UUID. `verifyOnce` needs one. */
+  readonly jti?: string | true | undefined;
+}
+
+export interface VerifyOptions {
+  /** Default: that of the authority. */
+  readonly issuer?: string | readonly string[] | undefined;
+  /** One of these must be in `aud`. Default: that of the authority. */
+  readonly audience?: string | readonly string[] | undefined;
+  readonly subject?: string | undefined;
+  /** Expected `typ` header, ignoring case and a leading `application/`. Default: that of the authority, if it was given one. */
+  readonly typ?: string | undefined;
+  /** Leeway of `exp`, `nbf` and `iat`. Default: the policy's `clockTolerance`. */
+  readonly clockTolerance?: Duration | undefined;
+  /** How long ago `iat` may be. Makes `iat` required. */
+  readonly maxTokenAge?: Duration | undefined;
+  /** Claims that must be there besides `exp`. */
+  readonly requiredClaims?: readonly string[] | undefined;
+}
+
+/** What {@link JwtAuthority.verifyWithHeader} gives. */
+export interface VerifiedToken<Claims> {
+  readonly claims: Claims;
+  /** The protected header, frozen. */
+  readonly header: TokenHeader;
+  readonly kid: string;
+  /** How long ago the key set was last read, in seconds. */
+  readonly keySetAge: number;
+}
+
+const maxKnownHeaders = 1000;
+
+/** Signs and verifies JWTs (RFC 7519) with the keys of a key ring, and says what to publish. */
+export class JwtAuthority implements JwksSource {
+  readonly keyRing: KeyRing;
+  readonly #issuer: string | undefined;
+  readonly #audience: string | readonly string[] | undefined;
+  readonly #typ: string | undefined;
+  readonly #maxTokenLength: number;
+  readonly #replayStore: ReplayStore | undefined;
+  readonly #refuseWhenStale: boolean;
+  /** Encoded protected headers by what they say, and back: each is encoded, or decoded and judged, once. */
+  readonly #encodedHeaders = new Map<string, string>();
+  readonly #knownHeaders = new Map<string, TokenHeader>();
+
+  /** @throws {TypeError} for options that are missing, of the wrong kind or unknown. */
+  constructor(options: JwtAuthorityOptions) {
+    checkOptions(options, 'JwtAuthority', ['keyRing', ...authorityOptionNames]);
+    const { keyRing, issuer, audience, typ, maxTokenLength = 16_384, replayStore, verifyWhenStale = 'accept' } = options;
+    checkMethods(keyRing, 'keyRing', ['ready', 'signingKey', 'verificationKey']);
+    this.keyRing = keyRing;
+    this.#issuer = issuer === undefined ? undefined : checkText(issuer, 'issuer');
+    this.#audience = audience === undefined ? undefined : checkTexts(audience, 'audience');
+    this.#typ = typ === undefined ? undefined : checkText(typ, 'typ', 100);
+    this.#maxTokenLength = checkInteger(maxTokenLength, 'maxTokenLength', 256, 1_000_000);
+    if (replayStore !== undefined) checkMethods(replayStore, 'replayStore', ['claim']);
+    this.#replayStore = replayStore;
+    this.#refuseWhenStale = checkOneOf(verifyWhenStale, 'verifyWhenStale', ['accept', 'refuse']) === 'refuse';
+  }
+
+  /**
+   * Signs a token. `iat` is now unless the payload has one, `iss` the authority's, `exp` always there: the longest that
+   * the key set promises unless the payload or the options say. No call to a store or KEK service, but for the first load.
+   *
+   * @throws {TypeError} if the payload is no object, or has a registered claim of the wrong kind.
+   * @throws `JwtAuthorityError`: `token_lifetime_exceeded` (`exp` beyond what the key set promises: P4), `stale`,
+   *   `no_active_key`, `not_initialised`, and what the first load throws: `store_unavailable`, `kek_unavailable`, …
+   */
+  async sign(payload: JwtClaims, options: SignOptions = {}): Promise<{ token: string; kid: string }> {
+    const key = await this.#signingKey(checkSignOptions(options).alg);
+    const claims = this.#claimsToSign(payload, options, key);
+    const header = this.#encodedHeader(key, options.typ ?? this.#typ ?? 'JWT');
+    const input = `${header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
+    const signature = await key.sign(Buffer.from(input, 'latin1'));
+    return { token: `${input}.${signature.toString('base64url')}`, kid: key.kid };
+  }
+
+  /** Signs several tokens at once, in the order given. If one cannot be signed, none is returned. */
+  async signMany(payloads: readonly JwtClaims[], options: SignOptions = {}): Promise<{ token: string; kid: string }[]> {
+    if (!Array.isArray(payloads)) throw misuse('payloads', 'be an array of claims sets', payloads);
+    return Promise.all(payloads.map(async (payload: JwtClaims) => this.sign(payload, options)));
+  }
+
+  async #signingKey(alg: Algorithm | undefined): Promise<SigningKey> {
+    const { keyRing } = this;
+    if (keyRing.age > keyRing.staleBound) await keyRing.refreshIfStale();
+    return keyRing.signingKey(alg);
+  }
+
+  #claimsToSign(payload: JwtClaims, options: SignOptions, key: SigningKey): JwtClaims {
+    if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) throw misuse('payload', 'be an object of claims', payload);
+    const now = this.keyRing.clock.now();
+    const tokenLifetime = Math.min(key.tokenLifetime, this.keyRing.policy.tokenLifetime);
+    const { subject, audience, jti, notBefore, expiresIn } = options;
+    const defaultAudience = typeof this.#audience === 'string' ? this.#audience : undefined;
+    const { iss = this.#issuer, sub = subject, aud = audience ?? defaultAudience, iat = Math.floor(now / 1000) } = payload;
+    const inFuture = (duration: Duration, name: string): number => Math.floor((now + milliseconds(duration, name)) / 1000);
+    const claims = {
+      ...payload,
+      ...(iss !== undefined && { iss }),
+      ...(sub !== undefined && { sub }),
+      ...(aud !== undefined && { aud }),
+      ...(jti !== undefined && { jti: jti === true ? crypto.randomUUID() : jti }),
+      iat,
+      ...(notBefore !== undefined && { nbf: inFuture(notBefore, 'notBefore') }),
+      exp: payload.exp ?? (expiresIn === undefined ? Math.floor((now + tokenLifetime) / 1000) : inFuture(expiresIn, 'expiresIn')),
+    };
+    checkClaimsToSign(claims, payload, options, this.#issuer, now);
+    if (claims.exp * 1000 > now + tokenLifetime) {
+      throw new JwtAuthorityError(
+        'token_lifetime_exceeded',
+        `"exp" is ${inSeconds(claims.exp * 1000 - now)} s from now, the limit promised for this key set is ${inSeconds(tokenLifetime)} s ("maxTokenLifetime")`,
+      );
+    }
+    return claims;
+  }
+
+  #encodedHeader({ alg, kid }: SigningKey, typ: string): string {
+    const name = `${typ}\n${alg}\n${kid}`;
+    const known = this.#encodedHeaders.get(name);
+    if (known !== undefined) return known;
+    const encoded = Buffer.from(JSON.stringify({ alg, typ, kid })).toString('base64url');
+    if (this.#encodedHeaders.size >= maxKnownHeaders) this.#encodedHeaders.clear();
+    this.#encodedHeaders.set(name, encoded);
+    return encoded;
+  }
+
+  /**
+   * Verifies a token and gives its claims. The algorithm is that of the key which `kid` names (RFC 8725, 3.1); whatever
+   * the token brings along itself (`jwk`, `jku`, `x5u`, `x5c`, `crit`) makes it malformed. `exp` is required.
+   *
+   * @throws `JwtAuthorityError`: `malformed` (with `reason`), `unknown_kid`, `unknown_kid_while_stale`, `key_revoked`,
+   *   `algorithm_mismatch`, `signature_invalid`, `expired`, `not_yet_valid`, `too_old`, `wrong_issuer`, `wrong_audience`,
+   *   `wrong_subject`, `wrong_type`, `missing_claim`, `invalid_claim`; `stale` if so configured.
+   */
+  async verify<Claims extends JwtClaims = JwtClaims>(token: string, options: VerifyOptions = {}): Promise<Claims> {
+    return (await this.verifyWithHeader<Claims>(token, options)).claims;
+  }
+
+  /** As {@link JwtAuthority.verify}, with the header and how old the knowledge is that it was judged by. */
+  async verifyWithHeader<Claims extends JwtClaims = JwtClaims>(
+    token: string,
+    options: VerifyOptions = {},
+  ): Promise<VerifiedToken<Claims>> {
+    const expectations = this.#expectations(options);
+    const { keyRing } = this;
+    if (this.#refuseWhenStale) await this.#checkFresh();
+    const { encodedHeader, payload, signature, signingInput } = parseCompact(token, this.#maxTokenLength);
+    const knownHeader = this.#knownHeaders.get(encodedHeader);
+    const header = knownHeader ?? parseHeader(encodedHeader);
+    const key = await this.#verificationKey(header.kid);
+    if (key.alg !== header.alg) throw new JwtAuthorityError('algorithm_mismatch', `the token's "alg" is not ${key.alg}, that of the key it names`);
+    if (!(await key.verify(Buffer.from(signingInput, 'latin1'), signature))) {
+      throw new JwtAuthorityError('signature_invalid', 'the signature is not that of this token and key');
+    }
+    if (knownHeader === undefined) this.#rememberHeader(encodedHeader, header);
+    const parsed = parseJsonObject(payload);
+    if ('problem' in parsed) {
+      throw parsed.problem === 'not_json'
+        ? new JwtAuthorityError('malformed', 'The token has claims that are not a JSON object in UTF-8', 'claims_not_json')
+        : new JwtAuthorityError('malformed', 'The token has claims that name a member twice', 'claims_duplicate_member');
+    }
+    checkClaims(parsed.value, header, expectations, keyRing.clock.now());
+    // The caller says what its claims are; the registered ones were checked above.
+    return { claims: parsed.value as unknown as Claims, header, kid: header.kid, keySetAge: keyRing.age / 1000 };
+  }
+
+  /** Only headers of tokens that verified: made-up ones cannot fill it. */
+  #rememberHeader(encoded: string, header: TokenHeader): void {
+    if (this.#knownHeaders.size >= maxKnownHeaders) this.#knownHeaders.clear();
+    this.#knownHeaders.set(encoded, header);
+  }
+
+  async #checkFresh(): Promise<void> {
+    const { keyRing } = this;
+    if (keyRing.age > keyRing.staleBound) await keyRing.refreshIfStale();
+    if (keyRing.age > keyRing.staleBound) {
+      throw new JwtAuthorityError('stale', `the key set was last read ${inSeconds(keyRing.age)} s ago, the bound is ${inSeconds(keyRing.staleBound)} s`);
+    }
+  }
+
+  async #verificationKey(kid: string): Promise<VerificationKey> {
+    const key = this.keyRing.verificationKey(kid) ?? (await this.keyRing.findVerificationKey(kid));
+    if (key === 'revoked') throw new JwtAuthorityError('key_revoked', 'the token was signed by a key that has been revoked');
+    return key;
+  }
+
+  #expectations(options: VerifyOptions): ClaimExpectations {
+    checkVerifyOptions(options);
+    const { issuer = this.#issuer, audience = this.#audience, typ = this.#typ, clockTolerance, maxTokenAge } = options;
+    return {
+      issuer,
+      audience,
+      subject: options.subject,
+      typ,
+      clockTolerance: clockTolerance === undefined ? this.keyRing.policy.clockTolerance : milliseconds(clockTolerance, 'clockTolerance'),
+      maxTokenAge: maxTokenAge === undefined ? undefined : milliseconds(maxTokenAge, 'maxTokenAge'),
+      requiredClaims: options.requiredClaims,
+    };
+  }
+
+  /**
+   * Verifies a one-time token and uses it up: the `jti` is claimed in the replay store, atomically, until nobody would
+   * accept the token any more. Fails closed.
+   *
+   * @throws as {@link JwtAuthority.verify}; `missing_claim` without `jti`; `replayed`; `replay_store_unavailable`.
+   * @throws {TypeError} if the authority has no `replayStore`.
+   */
+  async verifyOnce<Claims extends JwtClaims = JwtClaims>(token: string, options: VerifyOptions = {}): Promise<Claims> {
+    const replayStore = this.#replayStore;
+    if (replayStore === undefined) throw new TypeError('verifyOnce needs the option "replayStore" of the authority');
+    const { policy, clock } = this.keyRing;
+    const claims = await this.verify<Claims>(token, { ...options, requiredClaims: [...(options.requiredClaims ?? []), 'jti'] });
+    const { jti = '', exp = 0 } = claims;
+    // Until the slowest clock with the longest leeway says that it has expired.
+    const { clockTolerance } = this.#expectations(options);
+    const ttl = Math.max(1, Math.ceil((exp * 1000 + clockTolerance + policy.clockTolerance - clock.now()) / 1000));
+    const late = (): Error => new JwtAuthorityError('replay_store_unavailable', `the replay store did not answer within ${policy.commitDeadline} ms`);
+    let isFirst: boolean;
+    try {
+      isFirst = await withDeadline(clock, policy.commitDeadline, replayStore.claim(jti, ttl), late);
+    } catch (error) {
+      if (JwtAuthorityError.is(error)) throw error;
+      throw new JwtAuthorityError('replay_store_unavailable', `the replay store failed: ${describeError(error)}`);
+    }
+    if (!isFirst) throw new JwtAuthorityError('replayed', 'this one-time token was used before');
+    return claims;
+  }
+
+  /** Loads the key set if that was not done yet, or again if it is stale. */
+  async prepare(): Promise<void> {
+    const { keyRing } = this;
+    if (keyRing.age > keyRing.staleBound) await keyRing.refreshIfStale();
+  }
+
+  /** What to publish now: see {@link KeyRing.publication}. */
+  publication(): Publication {
+    return this.keyRing.publication();
+  }
+
+  /** The JWKS, the newest key first. @throws `JwtAuthorityError` as {@link JwtAuthority.sign}. */
+  async getPublicKeys(): Promise<{ keys: PublishedJwk[] }> {
+    await this.prepare();
+    return { keys: publishedJwks(this.publication().keys) };
+  }
+
+  /** The same as {@link JwtAuthority.getPublicKeys}; {@link jwksHandler} adds what HTTP needs. */
+  async getJwksEndpointResponse(): Promise<{ keys: PublishedJwk[] }> {
+    return this.getPublicKeys();
+  }
+
+  /** A published key, `undefined` if this `kid` is not published. */
+  async getPublicKey(kid: string): Promise<JWK | undefined> {
+    await this.prepare();
+    const record = this.publication().keys.find((key) => key.kid === kid);
+    return record === undefined ? undefined : publishedJwk(record);
+  }
+
+  /** The key that `sign` would use now, `undefined` if there is none. Never makes one. */
+  async getCurrentKid(): Promise<string | undefined> {
+    await this.prepare();
+    try {
+      return this.keyRing.signingKey().kid;
+    } catch (error) {
+      if (JwtAuthorityError.is(error) && (error.code === 'no_active_key' || error.code === 'not_initialised')) return undefined;
+      throw error;
+    }
+  }
+
+  /** Rotates now: publishes a next key, unless one is pending. It signs after the propagation delay. */
+  async generateKeyPair(): Promise<void> {
+    await new JwksRotator({ keyRing: this.keyRing }).rotateNow();
+  }
+}
+
+function checkTexts(value: unknown, name: string): string | readonly string[] {
+  if (!Array.isArray(value)) return checkText(value, name);
+  if (value.length === 0) throw misuse(name, 'name at least one', value);
+  return value.map((entry, index) => checkText(entry, `${name}[${index}]`));
+}
+
+function checkSignOptions(options: SignOptions): SignOptions {
+  checkOptions(options, 'sign', ['alg', 'typ', 'expiresIn', 'notBefore', 'audience', 'subject', 'jti']);
+  const { alg, typ, audience, subject, jti } = options;
+  if (alg !== undefined) checkAlgorithm(alg, 'alg');
+  if (typ !== undefined) checkText(typ, 'typ', 100);
+  if (audience !== undefined) checkTexts(audience, 'audience');
+  if (subject !== undefined) checkText(subject, 'subject');
+  if (jti !== undefined && jti !== true) checkText(jti, 'jti');
+  return options;
+}
+
+function checkVerifyOptions(options: VerifyOptions): void {
+  checkOptions(options, 'verify', ['issuer', 'audience', 'subject', 'typ', 'clockTolerance', 'maxTokenAge', 'requiredClaims']);
+  const { issuer, audience, subject, typ, requiredClaims } = options;
+  if (issuer !== undefined) checkTexts(issuer, 'issuer');
+  if (audience !== undefined) checkTexts(audience, 'audience');
+  if (subject !== undefined) checkText(subject, 'subject');
+  if (typ !== undefined) checkText(typ, 'typ', 100);
+  if (requiredClaims !== undefined && requiredClaims.length > 0) checkTexts(requiredClaims, 'requiredClaims');
+}
+
+/** What would make a token that nobody accepts is refused here, where it can be mended. */
+function checkClaimsToSign(
+  claims: JwtClaims & { iat: number; exp: number },
+  payload: JwtClaims,
+  options: SignOptions,
+  issuer: string | undefined,
+  now: number,
+): void {
+  const twice = ([['sub', 'subject'], ['aud', 'audience'], ['jti', 'jti'], ['nbf', 'notBefore'], ['exp', 'expiresIn']] as const).find(
+    ([claim, option]) => payload[claim] !== undefined && options[option] !== undefined,
+  );
+  if (twice !== undefined) throw new TypeError(`"${twice[0]}" is given in the payload and by the option "${twice[1]}": give it once`);
+  for (const claim of ['iss', 'sub', 'jti'] as const) if (claims[claim] !== undefined) checkText(claims[claim], claim, 4096);
+  if (claims.aud !== undefined) checkTexts(claims.aud, 'aud');
+  if (issuer !== undefined && claims.iss !== issuer) throw misuse('iss', 'be the issuer of this authority, or left out', claims.iss);
+  for (const claim of ['iat', 'nbf', 'exp'] as const) {
+    const value: unknown = claims[claim];
+    if (value !== undefined && !(typeof value === 'number' && Number.isFinite(value) && value >= 0 && value <= 8.64e12)) {
+      throw new TypeError(`"${claim}" must be seconds since 1970 as a number`);
+    }
+  }
+  if (claims.iat * 1000 > now) throw new TypeError('"iat" must not lie in the future');
+  if (claims.exp * 1000 <= now) throw new TypeError('"exp" must lie in the future');
+}
