@@ -18,7 +18,7 @@ import { JwtAuthorityError } from './errors.ts';
 import type { CryptoExecutor } from './executor.ts';
 import { checkInteger, misuse } from './options.ts';
 
-/** Every JWS algorithm this library knows. ML-DSA needs a runtime that has it (Node 24.7 or later). */
+/** Every JWS algorithm this library knows. ML-DSA needs a runtime that has it: Node 24 does, 22 does not. */
 export type Algorithm =
   | 'RS256'
   | 'RS384'

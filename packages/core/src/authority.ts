@@ -1,6 +1,7 @@
 import type { JWK } from 'jose';
-import { checkAlgorithm, type Algorithm } from './algorithms.ts';
+import type { Algorithm } from './algorithms.ts';
 import { checkClaims, type ClaimExpectations, type JwtClaims } from './claims.ts';
+import { checkSignOptions, claimsToSign, type SignOptions } from './claims-to-sign.ts';
 import { parseCompact, parseHeader, type TokenHeader } from './compact.ts';
 import { withDeadline } from './clock.ts';
 import { describeError, JwtAuthorityError } from './errors.ts';
@@ -14,6 +15,8 @@ import {
   checkOneOf,
   checkOptions,
   checkText,
+  checkTextList,
+  checkTexts,
   inSeconds,
   milliseconds,
   misuse,
@@ -39,22 +42,14 @@ export interface JwtAuthorityOptions {
 }
 
 /** The names of {@link JwtAuthorityOptions}, without `keyRing`. */
-export const authorityOptionNames = ['issuer', 'audience', 'typ', 'maxTokenLength', 'replayStore', 'verifyWhenStale'] as const;
-
-export interface SignOptions {
-  /** Default: the first configured algorithm that has an active key. */
-  readonly alg?: Algorithm | undefined;
-  /** Default: that of the authority. */
-  readonly typ?: string | undefined;
-  /** `exp`, this long after now. Default: the longest that the key set promises. */
-  readonly expiresIn?: Duration | undefined;
-  /** `nbf`, this long after now. Default: none. */
-  readonly notBefore?: Duration | undefined;
-  readonly audience?: string | string[] | undefined;
-  readonly subject?: string | undefined;
-  /** `jti`: this one, or with `true` a random UUID. `verifyOnce` needs one. */
-  readonly jti?: string | true | undefined;
-}
+export const authorityOptionNames = [
+  'issuer',
+  'audience',
+  'typ',
+  'maxTokenLength',
+  'replayStore',
+  'verifyWhenStale',
+] as const;
 
 export interface VerifyOptions {
   /** Default: that of the authority. */
@@ -71,6 +66,16 @@ export interface VerifyOptions {
   /** Claims that must be there besides `exp`. */
   readonly requiredClaims?: readonly string[] | undefined;
 }
+
+const verifyOptionNames = [
+  'issuer',
+  'audience',
+  'subject',
+  'typ',
+  'clockTolerance',
+  'maxTokenAge',
+  'requiredClaims',
+] as const satisfies readonly (keyof VerifyOptions)[];
 
 /** What {@link JwtAuthority.verifyWithHeader} gives. */
 export interface VerifiedToken<Claims> {
@@ -100,11 +105,20 @@ export class JwtAuthority implements JwksSource {
   /** @throws {TypeError} for options that are missing, of the wrong kind or unknown. */
   constructor(options: JwtAuthorityOptions) {
     checkOptions(options, 'JwtAuthority', ['keyRing', ...authorityOptionNames]);
-    const { keyRing, issuer, audience, typ, maxTokenLength = 16_384, replayStore, verifyWhenStale = 'accept' } = options;
+    const {
+      keyRing,
+      issuer,
+      audience,
+      typ,
+      maxTokenLength = 16_384,
+      replayStore,
+      verifyWhenStale = 'accept',
+    } = options;
     checkMethods(keyRing, 'keyRing', ['ready', 'signingKey', 'verificationKey']);
     this.keyRing = keyRing;
     this.#issuer = issuer === undefined ? undefined : checkText(issuer, 'issuer');
-    this.#audience = audience === undefined ? undefined : checkTexts(audience, 'audience');
+    const audiences = audience === undefined ? undefined : checkTexts(audience, 'audience');
+    this.#audience = audiences?.length === 1 ? audiences[0] : audiences;
     this.#typ = typ === undefined ? undefined : checkText(typ, 'typ', 100);
     this.#maxTokenLength = checkInteger(maxTokenLength, 'maxTokenLength', 256, 1_000_000);
     if (replayStore !== undefined) checkMethods(replayStore, 'replayStore', ['claim']);
@@ -116,61 +130,56 @@ export class JwtAuthority implements JwksSource {
    * Signs a token. `iat` is now unless the payload has one, `iss` the authority's, `exp` always there: the longest that
    * the key set promises unless the payload or the options say. No call to a store or KEK service, but for the first load.
    *
-   * @throws {TypeError} if the payload is no object, or has a registered claim of the wrong kind.
+   * @throws {TypeError} if the payload is no plain object, has a registered claim of the wrong kind or one that an option
+   *   gives too, or what is to be signed could not be accepted: `exp` over, `iat` to come, too long for `maxTokenLength`.
    * @throws `JwtAuthorityError`: `token_lifetime_exceeded` (`exp` beyond what the key set promises: P4), `stale`,
    *   `no_active_key`, `not_initialised`, and what the first load throws: `store_unavailable`, `kek_unavailable`, …
    */
   async sign(payload: JwtClaims, options: SignOptions = {}): Promise<{ token: string; kid: string }> {
     const key = await this.#signingKey(checkSignOptions(options).alg);
-    const claims = this.#claimsToSign(payload, options, key);
+    const { policy, clock } = this.keyRing;
+    const claims = claimsToSign(payload, options, {
+      issuer: this.#issuer,
+      audience: typeof this.#audience === 'string' ? this.#audience : undefined,
+      tokenLifetime: Math.min(key.tokenLifetime, policy.tokenLifetime),
+      now: clock.now(),
+    });
     const header = this.#encodedHeader(key, options.typ ?? this.#typ ?? 'JWT');
-    const input = `${header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
+    const input = `${header}.${Buffer.from(claims).toString('base64url')}`;
     const signature = await key.sign(Buffer.from(input, 'latin1'));
-    return { token: `${input}.${signature.toString('base64url')}`, kid: key.kid };
+    const token = `${input}.${signature.toString('base64url')}`;
+    if (token.length > this.#maxTokenLength) {
+      throw new TypeError(
+        `"payload" makes a token of ${token.length} characters, "maxTokenLength" is ${this.#maxTokenLength}: verify would refuse it`,
+      );
+    }
+    return { token, kid: key.kid };
   }
 
-  /** Signs several tokens at once, in the order given. If one cannot be signed, none is returned. */
-  async signMany(payloads: readonly JwtClaims[], options: SignOptions = {}): Promise<{ token: string; kid: string }[]> {
+  /**
+   * Signs several tokens at once, in the order given. If one cannot be signed, none is returned.
+   *
+   * @throws as {@link JwtAuthority.sign}.
+   */
+  async signMany(
+    payloads: readonly JwtClaims[],
+    options: SignOptions = {},
+  ): Promise<{ token: string; kid: string }[]> {
     if (!Array.isArray(payloads)) throw misuse('payloads', 'be an array of claims sets', payloads);
+    if (typeof checkSignOptions(options).jti === 'string') {
+      throw misuse('jti', 'be true in signMany: one text would name all tokens', options.jti);
+    }
     return Promise.all(payloads.map(async (payload: JwtClaims) => this.sign(payload, options)));
   }
 
   async #signingKey(alg: Algorithm | undefined): Promise<SigningKey> {
-    const { keyRing } = this;
-    if (keyRing.age > keyRing.staleBound) await keyRing.refreshIfStale();
-    return keyRing.signingKey(alg);
-  }
-
-  #claimsToSign(payload: JwtClaims, options: SignOptions, key: SigningKey): JwtClaims {
-    if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) throw misuse('payload', 'be an object of claims', payload);
-    const now = this.keyRing.clock.now();
-    const tokenLifetime = Math.min(key.tokenLifetime, this.keyRing.policy.tokenLifetime);
-    const { subject, audience, jti, notBefore, expiresIn } = options;
-    const defaultAudience = typeof this.#audience === 'string' ? this.#audience : undefined;
-    const { iss = this.#issuer, sub = subject, aud = audience ?? defaultAudience, iat = Math.floor(now / 1000) } = payload;
-    const inFuture = (duration: Duration, name: string): number => Math.floor((now + milliseconds(duration, name)) / 1000);
-    const claims = {
-      ...payload,
-      ...(iss !== undefined && { iss }),
-      ...(sub !== undefined && { sub }),
-      ...(aud !== undefined && { aud }),
-      ...(jti !== undefined && { jti: jti === true ? crypto.randomUUID() : jti }),
-      iat,
-      ...(notBefore !== undefined && { nbf: inFuture(notBefore, 'notBefore') }),
-      exp: payload.exp ?? (expiresIn === undefined ? Math.floor((now + tokenLifetime) / 1000) : inFuture(expiresIn, 'expiresIn')),
-    };
-    checkClaimsToSign(claims, payload, options, this.#issuer, now);
-    if (claims.exp * 1000 > now + tokenLifetime) {
-      throw new JwtAuthorityError(
-        'token_lifetime_exceeded',
-        `"exp" is ${inSeconds(claims.exp * 1000 - now)} s from now, the limit promised for this key set is ${inSeconds(tokenLifetime)} s ("maxTokenLifetime")`,
-      );
-    }
-    return claims;
+    await this.prepare();
+    return this.keyRing.signingKey(alg);
   }
 
   #encodedHeader({ alg, kid }: SigningKey, typ: string): string {
-    const name = `${typ}\n${alg}\n${kid}`;
+    // With the length of the one part that may hold any character but is not the last: no two headers share a name.
+    const name = `${typ.length} ${typ} ${alg} ${kid}`;
     const known = this.#encodedHeaders.get(name);
     if (known !== undefined) return known;
     const encoded = Buffer.from(JSON.stringify({ alg, typ, kid })).toString('base64url');
@@ -185,9 +194,13 @@ export class JwtAuthority implements JwksSource {
    *
    * @throws `JwtAuthorityError`: `malformed` (with `reason`), `unknown_kid`, `unknown_kid_while_stale`, `key_revoked`,
    *   `algorithm_mismatch`, `signature_invalid`, `expired`, `not_yet_valid`, `too_old`, `wrong_issuer`, `wrong_audience`,
-   *   `wrong_subject`, `wrong_type`, `missing_claim`, `invalid_claim`; `stale` if so configured.
+   *   `wrong_subject`, `wrong_type`, `missing_claim`, `invalid_claim`; `stale` if so configured; and what the first load
+   *   throws: `store_unavailable`, `kek_unavailable`, …
    */
-  async verify<Claims extends JwtClaims = JwtClaims>(token: string, options: VerifyOptions = {}): Promise<Claims> {
+  async verify<Claims extends JwtClaims = JwtClaims>(
+    token: string,
+    options: VerifyOptions = {},
+  ): Promise<Claims> {
     return (await this.verifyWithHeader<Claims>(token, options)).claims;
   }
 
@@ -203,20 +216,20 @@ export class JwtAuthority implements JwksSource {
     const knownHeader = this.#knownHeaders.get(encodedHeader);
     const header = knownHeader ?? parseHeader(encodedHeader);
     const key = await this.#verificationKey(header.kid);
-    if (key.alg !== header.alg) throw new JwtAuthorityError('algorithm_mismatch', `the token's "alg" is not ${key.alg}, that of the key it names`);
+    if (key.alg !== header.alg) {
+      throw new JwtAuthorityError(
+        'algorithm_mismatch',
+        `the token's "alg" is not ${key.alg}, that of the key it names`,
+      );
+    }
     if (!(await key.verify(Buffer.from(signingInput, 'latin1'), signature))) {
       throw new JwtAuthorityError('signature_invalid', 'the signature is not that of this token and key');
     }
     if (knownHeader === undefined) this.#rememberHeader(encodedHeader, header);
-    const parsed = parseJsonObject(payload);
-    if ('problem' in parsed) {
-      throw parsed.problem === 'not_json'
-        ? new JwtAuthorityError('malformed', 'The token has claims that are not a JSON object in UTF-8', 'claims_not_json')
-        : new JwtAuthorityError('malformed', 'The token has claims that name a member twice', 'claims_duplicate_member');
-    }
-    checkClaims(parsed.value, header, expectations, keyRing.clock.now());
+    const claims = parseClaims(payload);
+    checkClaims(claims, header, expectations, keyRing.clock.now());
     // The caller says what its claims are; the registered ones were checked above.
-    return { claims: parsed.value as unknown as Claims, header, kid: header.kid, keySetAge: keyRing.age / 1000 };
+    return { claims: claims as unknown as Claims, header, kid: header.kid, keySetAge: keyRing.age / 1000 };
   }
 
   /** Only headers of tokens that verified: made-up ones cannot fill it. */
@@ -226,30 +239,38 @@ export class JwtAuthority implements JwksSource {
   }
 
   async #checkFresh(): Promise<void> {
+    await this.prepare();
     const { keyRing } = this;
-    if (keyRing.age > keyRing.staleBound) await keyRing.refreshIfStale();
     if (keyRing.age > keyRing.staleBound) {
-      throw new JwtAuthorityError('stale', `the key set was last read ${inSeconds(keyRing.age)} s ago, the bound is ${inSeconds(keyRing.staleBound)} s`);
+      throw new JwtAuthorityError(
+        'stale',
+        `the key set was last read ${inSeconds(keyRing.age)} s ago, the bound is ${inSeconds(keyRing.staleBound)} s`,
+      );
     }
   }
 
   async #verificationKey(kid: string): Promise<VerificationKey> {
     const key = this.keyRing.verificationKey(kid) ?? (await this.keyRing.findVerificationKey(kid));
-    if (key === 'revoked') throw new JwtAuthorityError('key_revoked', 'the token was signed by a key that has been revoked');
+    if (key === 'revoked') {
+      throw new JwtAuthorityError('key_revoked', 'the token was signed by a key that has been revoked');
+    }
     return key;
   }
 
   #expectations(options: VerifyOptions): ClaimExpectations {
     checkVerifyOptions(options);
-    const { issuer = this.#issuer, audience = this.#audience, typ = this.#typ, clockTolerance, maxTokenAge } = options;
+    const { policy } = this.keyRing;
+    const { issuer = this.#issuer, audience = this.#audience, typ = this.#typ } = options;
+    const { subject, clockTolerance, maxTokenAge, requiredClaims } = options;
     return {
       issuer,
       audience,
-      subject: options.subject,
+      subject,
       typ,
-      clockTolerance: clockTolerance === undefined ? this.keyRing.policy.clockTolerance : milliseconds(clockTolerance, 'clockTolerance'),
+      clockTolerance:
+        clockTolerance === undefined ? policy.clockTolerance : milliseconds(clockTolerance, 'clockTolerance'),
       maxTokenAge: maxTokenAge === undefined ? undefined : milliseconds(maxTokenAge, 'maxTokenAge'),
-      requiredClaims: options.requiredClaims,
+      requiredClaims,
     };
   }
 
@@ -260,25 +281,41 @@ export class JwtAuthority implements JwksSource {
    * @throws as {@link JwtAuthority.verify}; `missing_claim` without `jti`; `replayed`; `replay_store_unavailable`.
    * @throws {TypeError} if the authority has no `replayStore`.
    */
-  async verifyOnce<Claims extends JwtClaims = JwtClaims>(token: string, options: VerifyOptions = {}): Promise<Claims> {
+  async verifyOnce<Claims extends JwtClaims = JwtClaims>(
+    token: string,
+    options: VerifyOptions = {},
+  ): Promise<Claims> {
     const replayStore = this.#replayStore;
-    if (replayStore === undefined) throw new TypeError('verifyOnce needs the option "replayStore" of the authority');
-    const { policy, clock } = this.keyRing;
-    const claims = await this.verify<Claims>(token, { ...options, requiredClaims: [...(options.requiredClaims ?? []), 'jti'] });
-    const { jti = '', exp = 0 } = claims;
-    // Until the slowest clock with the longest leeway says that it has expired.
-    const { clockTolerance } = this.#expectations(options);
-    const ttl = Math.max(1, Math.ceil((exp * 1000 + clockTolerance + policy.clockTolerance - clock.now()) / 1000));
-    const late = (): Error => new JwtAuthorityError('replay_store_unavailable', `the replay store did not answer within ${policy.commitDeadline} ms`);
-    let isFirst: boolean;
-    try {
-      isFirst = await withDeadline(clock, policy.commitDeadline, replayStore.claim(jti, ttl), late);
-    } catch (error) {
-      if (JwtAuthorityError.is(error)) throw error;
-      throw new JwtAuthorityError('replay_store_unavailable', `the replay store failed: ${describeError(error)}`);
+    if (replayStore === undefined) {
+      throw new TypeError('verifyOnce needs the option "replayStore" of the authority');
     }
-    if (!isFirst) throw new JwtAuthorityError('replayed', 'this one-time token was used before');
+    const { policy, clock } = this.keyRing;
+    const { clockTolerance, requiredClaims = [] } = this.#expectations(options);
+    const claims = await this.verify<Claims>(token, {
+      ...options,
+      requiredClaims: [...requiredClaims, 'jti'],
+    });
+    const { jti = '', exp = 0 } = claims;
+    // Until the slowest clock with the longest leeway says that it has expired: that of another call may be the usual one.
+    const leeway = Math.max(clockTolerance, policy.clockTolerance) + policy.clockTolerance;
+    const ttl = Math.max(1, Math.ceil((exp * 1000 + leeway - clock.now()) / 1000));
+    if ((await this.#claim(replayStore, jti, ttl)) !== true) {
+      throw new JwtAuthorityError('replayed', 'this one-time token was used before');
+    }
     return claims;
+  }
+
+  async #claim(replayStore: ReplayStore, jti: string, ttl: number): Promise<unknown> {
+    const { policy, clock } = this.keyRing;
+    const failed = (what: string): Error =>
+      new JwtAuthorityError('replay_store_unavailable', `the replay store ${what}`);
+    const late = (): Error => failed(`did not answer within ${policy.commitDeadline} ms`);
+    try {
+      return await withDeadline(clock, policy.commitDeadline, replayStore.claim(jti, ttl), late);
+    } catch (error) {
+      if (JwtAuthorityError.is(error) && error.code === 'replay_store_unavailable') throw error;
+      throw failed(`failed: ${describeError(error)}`);
+    }
   }
 
   /** Loads the key set if that was not done yet, or again if it is stale. */
@@ -316,7 +353,8 @@ export class JwtAuthority implements JwksSource {
     try {
       return this.keyRing.signingKey().kid;
     } catch (error) {
-      if (JwtAuthorityError.is(error) && (error.code === 'no_active_key' || error.code === 'not_initialised')) return undefined;
+      if (JwtAuthorityError.is(error) && (error.code === 'no_active_key' || error.code === 'not_initialised'))
+        return undefined;
       throw error;
     }
   }
@@ -327,54 +365,31 @@ export class JwtAuthority implements JwksSource {
   }
 }
 
-function checkTexts(value: unknown, name: string): string | readonly string[] {
-  if (!Array.isArray(value)) return checkText(value, name);
-  if (value.length === 0) throw misuse(name, 'name at least one', value);
-  return value.map((entry, index) => checkText(entry, `${name}[${index}]`));
-}
-
-function checkSignOptions(options: SignOptions): SignOptions {
-  checkOptions(options, 'sign', ['alg', 'typ', 'expiresIn', 'notBefore', 'audience', 'subject', 'jti']);
-  const { alg, typ, audience, subject, jti } = options;
-  if (alg !== undefined) checkAlgorithm(alg, 'alg');
-  if (typ !== undefined) checkText(typ, 'typ', 100);
-  if (audience !== undefined) checkTexts(audience, 'audience');
-  if (subject !== undefined) checkText(subject, 'subject');
-  if (jti !== undefined && jti !== true) checkText(jti, 'jti');
-  return options;
-}
-
 function checkVerifyOptions(options: VerifyOptions): void {
-  checkOptions(options, 'verify', ['issuer', 'audience', 'subject', 'typ', 'clockTolerance', 'maxTokenAge', 'requiredClaims']);
+  checkOptions(options, 'verify', verifyOptionNames);
   const { issuer, audience, subject, typ, requiredClaims } = options;
   if (issuer !== undefined) checkTexts(issuer, 'issuer');
   if (audience !== undefined) checkTexts(audience, 'audience');
   if (subject !== undefined) checkText(subject, 'subject');
   if (typ !== undefined) checkText(typ, 'typ', 100);
-  if (requiredClaims !== undefined && requiredClaims.length > 0) checkTexts(requiredClaims, 'requiredClaims');
+  // Of a text, each character would be required.
+  if (requiredClaims !== undefined && !(Array.isArray(requiredClaims) && requiredClaims.length === 0)) {
+    checkTextList(requiredClaims, 'requiredClaims');
+  }
 }
 
-/** What would make a token that nobody accepts is refused here, where it can be mended. */
-function checkClaimsToSign(
-  claims: JwtClaims & { iat: number; exp: number },
-  payload: JwtClaims,
-  options: SignOptions,
-  issuer: string | undefined,
-  now: number,
-): void {
-  const twice = ([['sub', 'subject'], ['aud', 'audience'], ['jti', 'jti'], ['nbf', 'notBefore'], ['exp', 'expiresIn']] as const).find(
-    ([claim, option]) => payload[claim] !== undefined && options[option] !== undefined,
-  );
-  if (twice !== undefined) throw new TypeError(`"${twice[0]}" is given in the payload and by the option "${twice[1]}": give it once`);
-  for (const claim of ['iss', 'sub', 'jti'] as const) if (claims[claim] !== undefined) checkText(claims[claim], claim, 4096);
-  if (claims.aud !== undefined) checkTexts(claims.aud, 'aud');
-  if (issuer !== undefined && claims.iss !== issuer) throw misuse('iss', 'be the issuer of this authority, or left out', claims.iss);
-  for (const claim of ['iat', 'nbf', 'exp'] as const) {
-    const value: unknown = claims[claim];
-    if (value !== undefined && !(typeof value === 'number' && Number.isFinite(value) && value >= 0 && value <= 8.64e12)) {
-      throw new TypeError(`"${claim}" must be seconds since 1970 as a number`);
-    }
-  }
-  if (claims.iat * 1000 > now) throw new TypeError('"iat" must not lie in the future');
-  if (claims.exp * 1000 <= now) throw new TypeError('"exp" must lie in the future');
+function parseClaims(payload: Buffer): Record<string, unknown> {
+  const parsed = parseJsonObject(payload);
+  if (!('problem' in parsed)) return parsed.value;
+  throw parsed.problem === 'not_json'
+    ? new JwtAuthorityError(
+        'malformed',
+        'The token has claims that are not a JSON object in UTF-8',
+        'claims_not_json',
+      )
+    : new JwtAuthorityError(
+        'malformed',
+        'The token has claims that name a member twice',
+        'claims_duplicate_member',
+      );
 }

@@ -6,7 +6,9 @@ import { policyOptionNames, type KeySetPolicyOptions } from './key-set/policy.ts
 import { JwksRotator } from './rotator.ts';
 
 /** Everything in one flat object: the parts' options, see there. Only `store` and `encrypter` are required. */
-export type CreateJwtAuthorityOptions = Omit<JwtAuthorityOptions, 'keyRing'> & Omit<KeyRingOptions, 'policy'> & KeySetPolicyOptions;
+export type CreateJwtAuthorityOptions = Omit<JwtAuthorityOptions, 'keyRing'> &
+  Omit<KeyRingOptions, 'policy'> &
+  KeySetPolicyOptions;
 
 /** A {@link JwtAuthority} with its own key ring and a started rotator. */
 export class RotatingJwtAuthority extends JwtAuthority {
@@ -38,8 +40,14 @@ export class RotatingJwtAuthority extends JwtAuthority {
  *   `kek_not_configured`, `kek_unavailable`, `document_rejected`, `document_unsupported`. Nothing is left running then.
  */
 export async function createJwtAuthority(options: CreateJwtAuthorityOptions): Promise<RotatingJwtAuthority> {
-  checkOptions(options, 'createJwtAuthority', [...keyRingOptionNames, ...policyOptionNames, ...authorityOptionNames]);
-  const pick = <Name extends keyof CreateJwtAuthorityOptions>(names: readonly Name[]): Pick<CreateJwtAuthorityOptions, Name> =>
+  checkOptions(options, 'createJwtAuthority', [
+    ...keyRingOptionNames,
+    ...policyOptionNames,
+    ...authorityOptionNames,
+  ]);
+  const pick = <Name extends keyof CreateJwtAuthorityOptions>(
+    names: readonly Name[],
+  ): Pick<CreateJwtAuthorityOptions, Name> =>
     // Object.fromEntries forgets the names it was given.
     Object.fromEntries(names.map((name) => [name, options[name]])) as Pick<CreateJwtAuthorityOptions, Name>;
   const keyRing = new KeyRing({ ...pick(keyRingOptionNames), policy: pick(policyOptionNames) });

@@ -65,7 +65,7 @@ const codes = {
   unusable_key: { retryable: false },
   /** This object has been closed. */
   closed: { retryable: false },
-} as const satisfies Record<string, { retryable: boolean }>;
+} as const;
 
 /** Every `code` that a {@link JwtAuthorityError} can have. */
 export type JwtAuthorityErrorCode = keyof typeof codes;

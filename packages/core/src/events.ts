@@ -109,22 +109,36 @@ export class KeyRingEvents extends EventEmitter<KeyRingEventMap> {
   /** @internal */
   report<Name extends KeyRingEventName>(name: Name, details: Report<Name>): void {
     // The payload has exactly the members of this event; TypeScript does not follow the spread of a generic.
-    const payload = Object.freeze({ ...details, namespace: this.#namespace, at: this.#now() }) as unknown as never;
+    const payload = Object.freeze({
+      ...details,
+      namespace: this.#namespace,
+      at: this.#now(),
+    }) as unknown as never;
     this.#guard(() => this.#logger?.[levels[name]](payload, `jwt-authority: ${name}`));
     this.#guard(() => diagnostics.channel(`jwt-authority:${name}`).publish(payload));
-    for (const listener of this.listeners(name)) this.#guard(() => void listener(payload));
+    // Raw, so that `once` is once.
+    for (const listener of this.rawListeners(name)) this.#guard(() => listener(payload));
   }
 
-  #guard(deliver: () => void): void {
+  #guard(deliver: () => unknown): void {
+    const warn = (error: unknown): void =>
+      process.emitWarning(
+        `a listener of JWT Authority failed: ${describeError(error)}`,
+        'JwtAuthorityWarning',
+      );
     try {
-      deliver();
+      const result = deliver();
+      if (result instanceof Promise) result.catch(warn);
     } catch (error) {
-      process.emitWarning(`a listener of JWT Authority failed: ${describeError(error)}`, 'JwtAuthorityWarning');
+      warn(error);
     }
   }
 }
 
 /** The code and message that an event may carry of a failure. */
-export function failureOf(error: unknown): { readonly code: JwtAuthorityErrorCode | 'unexpected'; readonly message: string } {
+export function failureOf(error: unknown): {
+  readonly code: JwtAuthorityErrorCode | 'unexpected';
+  readonly message: string;
+} {
   return { code: JwtAuthorityError.is(error) ? error.code : 'unexpected', message: describeError(error) };
 }

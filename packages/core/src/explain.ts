@@ -68,7 +68,9 @@ export function explain(keyRing: KeyRing): Explanation {
         ? []
         : algorithmsOf(keySet).flatMap((alg) => {
             const key = activeKey(keySet, alg, now);
-            return key === undefined ? [] : [{ alg, kid: key.kid, why: whyActive(key.activatesAt, key.deactivatesAt) }];
+            return key === undefined
+              ? []
+              : [{ alg, kid: key.kid, why: whyActive(key.activatesAt, key.deactivatesAt) }];
           }),
     due: plan(keySet, now, policy),
     upcoming: keySet === undefined ? [] : upcoming(keySet, now, policy),
@@ -87,18 +89,30 @@ function heldUpBy(keyRing: KeyRing, health: Health, now: number): readonly strin
   const reasons: string[] = [];
   if (health.reason !== undefined) reasons.push(health.reason);
   if (keySet === undefined && policy.initialise === 'never') {
-    reasons.push('the store is empty and "initialise" is \'never\': an instance that still holds the keys must put them back, or rotateNow() makes new ones');
+    reasons.push(
+      'the store is empty and "initialise" is \'never\': an instance that still holds the keys must put them back, or rotateNow() makes new ones',
+    );
   }
   if (Math.abs(clockDifference) > policy.clockTolerance) {
-    reasons.push(`this machine's clock and the store's differ by ${inSeconds(Math.abs(clockDifference))} s: no key is published from here`);
+    reasons.push(
+      `this machine's clock and the store's differ by ${inSeconds(Math.abs(clockDifference))} s: no key is published, retired or removed from here`,
+    );
+  }
+  for (const kid of keyRing.uncommittedRevocations) {
+    reasons.push(`key ${kid} is revoked here, and the store could not be told of it yet`);
   }
   if (keySet?.publishNotBefore !== undefined && keySet.publishNotBefore > now) {
     reasons.push(`after a roll back, no key is published before ${iso(keySet.publishNotBefore)}`);
   }
-  const longestWait = Math.max(policy.propagationDelay, keySet?.propagationDelay ?? 0) + policy.commitDeadline + 2 * policy.clockTolerance;
+  const longestWait =
+    Math.max(policy.propagationDelay, keySet?.propagationDelay ?? 0) +
+    policy.commitDeadline +
+    2 * policy.clockTolerance;
   for (const key of keySet?.keys ?? []) {
     if (keyState(key, now) === 'pre-activation' && key.activatesAt - now > longestWait) {
-      reasons.push(`key ${key.kid} activates only at ${iso(key.activatesAt)}: a clock was wrong when it was made; rollback() or rotateNow({ emergency: true }) mends it`);
+      reasons.push(
+        `key ${key.kid} activates only at ${iso(key.activatesAt)}: a clock was wrong when it was made; rollback() or rotateNow({ emergency: true }) mends it`,
+      );
     }
   }
   return reasons;

@@ -3,7 +3,8 @@ export {
   type KeyPair,
   type PublicJwk,
 } from './algorithms.ts';
-export { JwtAuthority, type JwtAuthorityOptions, type SignOptions, type VerifiedToken, type VerifyOptions } from './authority.ts';
+export { JwtAuthority, type JwtAuthorityOptions, type VerifiedToken, type VerifyOptions } from './authority.ts';
+export type { SignOptions } from './claims-to-sign.ts';
 export type { JwtClaims } from './claims.ts';
 export { systemClock, withDeadline, type Clock } from './clock.ts';
 export type { TokenHeader } from './compact.ts';

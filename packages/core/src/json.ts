@@ -15,7 +15,10 @@ export type ParsedObject =
 export function parseJsonObject(bytes: Uint8Array): ParsedObject {
   // toString() would replace invalid bytes without a word.
   if (!isUtf8(bytes)) return { problem: 'not_json' };
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  const buffer = Buffer.isBuffer(bytes)
+    ? bytes
+    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const text = buffer.toString('utf8');
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -21,7 +21,7 @@ export function publishedJwks(keys: readonly KeyRecord[]): PublishedJwk[] {
 
 /** The bytes of a JWKS and their strong validator. */
 interface JwksBytes {
-  readonly kids: string;
+  readonly keys: readonly KeyRecord[];
   readonly body: Buffer;
   readonly digest: string;
 }
@@ -53,23 +53,53 @@ interface JwksAnswer {
 
 const bytesOf = new WeakMap<JwksSource, JwksBytes>();
 
-/** Made once per set of published keys, not per request. */
+/** Made once per set of published keys, not per request: records never change in place. */
 function currentBytes(source: JwksSource, keys: readonly KeyRecord[]): JwksBytes {
-  const kids = JSON.stringify(keys.map(({ kid, publicJwk }) => [kid, publicJwk]));
-  const cached = bytesOf.get(source);
-  if (cached?.kids === kids) return cached;
+  const known = bytesOf.get(source);
+  if (known?.keys.length === keys.length && known.keys.every((key, index) => key === keys[index]))
+    return known;
   const body = Buffer.from(JSON.stringify({ keys: publishedJwks(keys) }));
-  const bytes = { kids, body, digest: createHash('sha256').update(body).digest('base64url') };
+  const bytes = { keys, body, digest: createHash('sha256').update(body).digest('base64url') };
   bytesOf.set(source, bytes);
   return bytes;
 }
 
+const jwkSetType = 'application/jwk-set+json';
+const jsonType = 'application/json';
+
+/** RFC 9110, 12.5.1. Plain JSON unless the client asks for a JWK set by name, and does not like JSON better. */
+function preferredType(accept: string): string {
+  const weights = new Map<string, number>();
+  for (const range of accept.toLowerCase().split(',')) {
+    const [type = '', ...parameters] = range.split(';').map((part) => part.trim());
+    const weight = parameters.find((parameter) => parameter.startsWith('q='));
+    weights.set(type, weight === undefined ? 1 : Number(weight.slice(2)));
+  }
+  const named = weights.get(jwkSetType) ?? 0;
+  const json = weights.get(jsonType) ?? weights.get('application/*') ?? weights.get('*/*') ?? 0;
+  return named > 0 && named >= json ? jwkSetType : jsonType;
+}
+
 async function answer(source: JwksSource, request: JwksRequest, cors: boolean): Promise<JwksAnswer> {
+  const toGet = await answerWithContent(source, request, cors);
+  // RFC 9110, 9.3.2: HEAD has the headers of GET and no content.
+  return request.method === 'HEAD' ? { ...toGet, body: undefined } : toGet;
+}
+
+async function answerWithContent(
+  source: JwksSource,
+  request: JwksRequest,
+  cors: boolean,
+): Promise<JwksAnswer> {
   const shared = { vary: 'accept', ...(cors && { 'access-control-allow-origin': '*' }) };
   const { method, accept, ifNoneMatch } = request;
   const allow = cors ? 'GET, HEAD, OPTIONS' : 'GET, HEAD';
   if (cors && method === 'OPTIONS') {
-    const preflight = { 'access-control-allow-methods': 'GET, HEAD', 'access-control-max-age': '86400', allow };
+    const preflight = {
+      'access-control-allow-methods': 'GET, HEAD',
+      'access-control-max-age': '86400',
+      allow,
+    };
     return { status: 204, headers: { ...shared, ...preflight }, body: undefined };
   }
   if (method !== 'GET' && method !== 'HEAD') {
@@ -79,21 +109,19 @@ async function answer(source: JwksSource, request: JwksRequest, cors: boolean): 
     await source.prepare();
     const { keys, maxAge, staleIfError } = source.publication();
     const { body, digest } = currentBytes(source, keys);
-    const wantsJwkSet = accept?.includes('application/jwk-set+json') === true;
-    const etag = wantsJwkSet ? `"${digest}.jwk-set"` : `"${digest}"`;
+    const type = preferredType(accept ?? '');
+    const etag = type === jwkSetType ? `"${digest}.jwk-set"` : `"${digest}"`;
     const headers = {
       ...shared,
       etag,
       // Whole seconds, rounded down: a cache must not keep it longer than the schedule of keys allows.
       'cache-control': `public, max-age=${Math.floor(maxAge / 1000)}, stale-if-error=${Math.floor(staleIfError / 1000)}`,
     };
-    if (ifNoneMatch !== undefined && matches(ifNoneMatch, etag)) return { status: 304, headers, body: undefined };
-    const content = {
-      ...headers,
-      'content-type': wantsJwkSet ? 'application/jwk-set+json' : 'application/json',
-      'content-length': String(body.length),
-    };
-    return { status: 200, headers: content, body: method === 'HEAD' ? undefined : body };
+    if (ifNoneMatch !== undefined && matches(ifNoneMatch, etag)) {
+      return { status: 304, headers, body: undefined };
+    }
+    const content = { ...headers, 'content-type': type, 'content-length': String(body.length) };
+    return { status: 200, headers: content, body };
   } catch (error) {
     // 503: caches fall back to what they have (stale-if-error), load balancers to another instance.
     if (JwtAuthorityError.is(error)) return problem(503, error.code, { ...shared, 'retry-after': '5' });
@@ -103,7 +131,11 @@ async function answer(source: JwksSource, request: JwksRequest, cors: boolean): 
 
 function problem(status: number, code: string, headers: Readonly<Record<string, string>>): JwksAnswer {
   const body = Buffer.from(JSON.stringify({ error: code }));
-  const content = { 'content-type': 'application/json', 'content-length': String(body.length), 'cache-control': 'no-store' };
+  const content = {
+    'content-type': jsonType,
+    'content-length': String(body.length),
+    'cache-control': 'no-store',
+  };
   return { status, headers: { ...headers, ...content }, body };
 }
 
@@ -124,7 +156,11 @@ function checkHandlerOptions(source: JwksSource, options: JwksHandlerOptions): b
  * else `application/json`. 405 with `Allow` for other methods. 503 when nothing may be published: past the stale bound,
  * or before the first load.
  */
-export async function jwksResponse(authority: JwksSource, request: Request, options: JwksHandlerOptions = {}): Promise<Response> {
+export async function jwksResponse(
+  authority: JwksSource,
+  request: Request,
+  options: JwksHandlerOptions = {},
+): Promise<Response> {
   const cors = checkHandlerOptions(authority, options);
   const { status, headers, body } = await answer(
     authority,
@@ -144,17 +180,21 @@ export function jwksHandler(
   options: JwksHandlerOptions = {},
 ): (request: IncomingMessage, response: ServerResponse, next?: (error: unknown) => void) => void {
   const cors = checkHandlerOptions(authority, options);
-  return (request, response, next) => {
-    const { method = 'GET', headers } = request;
-    answer(authority, { method, accept: headers.accept, ifNoneMatch: headers['if-none-match'] }, cors)
-      .then((result) => {
-        response.writeHead(result.status, result.headers);
-        response.end(result.body);
-      })
-      .catch((error: unknown) => {
-        if (next !== undefined) return next(error);
-        if (!response.headersSent) response.writeHead(500);
-        response.end();
-      });
+  const handle = async (
+    { method = 'GET', headers }: IncomingMessage,
+    response: ServerResponse,
+    next?: (error: unknown) => void,
+  ): Promise<void> => {
+    try {
+      const request = { method, accept: headers.accept, ifNoneMatch: headers['if-none-match'] };
+      const result = await answer(authority, request, cors);
+      response.writeHead(result.status, result.headers);
+      response.end(result.body);
+    } catch (error) {
+      if (next !== undefined) return next(error);
+      if (!response.headersSent) response.writeHead(500);
+      response.end();
+    }
   };
+  return (request, response, next) => void handle(request, response, next);
 }

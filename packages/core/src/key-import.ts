@@ -87,7 +87,8 @@ function parse(key: unknown, name: string): { privateKey: KeyObject; jwk?: JsonW
   } catch {
     throw unusable(
       name,
-      'is no valid private JWK of a kind this runtime knows; RSA needs d, p, q, dp, dq and qi',
+      'is not a valid private JWK: a kind this runtime does not know, a member absent (RSA needs d, p, q, dp, dq and qi) ' +
+        'or malformed, or a public half that is not that of its private half',
     );
   }
 }
@@ -176,20 +177,18 @@ async function proveByUse(
 }
 
 /**
- * RFC 8017, 3.2. A signature does not show it: OpenSSL works with whichever of the private exponent and the primes gives a
- * valid one.
+ * Whether the members of a private RSA key belong together (RFC 8017, 3.2), whatever `e` is: a signature does not show it,
+ * because OpenSSL works with whichever of `d` and the primes gives a valid one.
  */
 function isConsistentRsa(jwk: JsonWebKey): boolean {
   const number = (text = ''): bigint => BigInt(`0x0${Buffer.from(text, 'base64url').toString('hex')}`);
   const [p, q, d] = [number(jwk.p), number(jwk.q), number(jwk.d)];
-  if (p < 3n || q < 3n || p * q !== number(jwk.n)) return false;
-  const [dp, dq] = [d % (p - 1n), d % (q - 1n)];
-  const e = number(jwk.e);
   return (
-    (dp * e) % (p - 1n) === 1n &&
-    (dq * e) % (q - 1n) === 1n &&
-    number(jwk.dp) === dp &&
-    number(jwk.dq) === dq &&
+    p > 1n &&
+    q > 1n &&
+    p * q === number(jwk.n) &&
+    number(jwk.dp) === d % (p - 1n) &&
+    number(jwk.dq) === d % (q - 1n) &&
     (number(jwk.qi) * q) % p === 1n
   );
 }

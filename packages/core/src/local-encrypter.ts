@@ -115,8 +115,9 @@ class FixedKey implements KeySource {
     return createHmac('sha256', this.#key).update(fingerprintLabel).digest();
   }
 
-  async keyFor(parameters: readonly string[]): Promise<KeyObject | undefined> {
-    return parameters.length === 0 ? this.#key : undefined;
+  async keyFor(): Promise<KeyObject> {
+    // Parameters that nobody wrote fail as a header that is not authentic.
+    return this.#key;
   }
 }
 
@@ -235,8 +236,7 @@ class LocalEncrypter implements KeyEncrypter {
     const { parameters } = this.#source;
     const header = this.#prefix + parameters.map((parameter) => `${parameter}:`).join('');
     const associatedData = associate(header, context);
-    const key = await this.#source.keyFor(parameters);
-    if (key === undefined) throw new Error('A key source must know its own parameters');
+    const key = await this.#keyFor(parameters);
     const nonce = randomBytes(nonceLength);
     return (
       header + Buffer.concat([nonce, sealBytes(key, dataKey, associatedData, nonce)]).toString('base64url')
@@ -249,11 +249,17 @@ class LocalEncrypter implements KeyEncrypter {
     const associatedData = associate(header, context);
     const data = decodeBase64url(encrypted.slice(header.length));
     if (data === undefined || !header.startsWith(this.#prefix)) throw this.#failure();
-    const key = await this.#source.keyFor(header.slice(this.#prefix.length).split(':').slice(0, -1));
+    const key = await this.#keyFor(header.slice(this.#prefix.length).split(':').slice(0, -1));
     const nonce = data.subarray(0, nonceLength);
-    const dataKey = key && openBytes(key, data.subarray(nonceLength), associatedData, nonce);
+    const dataKey = openBytes(key, data.subarray(nonceLength), associatedData, nonce);
     if (dataKey === undefined) throw this.#failure();
     return dataKey;
+  }
+
+  async #keyFor(parameters: readonly string[]): Promise<KeyObject> {
+    const key = await this.#source.keyFor(parameters);
+    if (key === undefined) throw this.#failure();
+    return key;
   }
 
   #failure(): JwtAuthorityError {

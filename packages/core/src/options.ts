@@ -83,6 +83,18 @@ export function checkText(value: unknown, name: string, maxLength = 1024): strin
   return value;
 }
 
+/** A text, or a list of at least one. Gives a copy. */
+export function checkTexts(value: unknown, name: string): string | readonly string[] {
+  return Array.isArray(value) ? checkTextList(value, name) : checkText(value, name);
+}
+
+/** A list of at least one text. Gives a copy. */
+export function checkTextList(value: unknown, name: string): readonly string[] {
+  if (!Array.isArray(value) || value.length === 0)
+    throw misuse(name, 'be an array of at least one text', value);
+  return value.map((entry, index) => checkText(entry, `${name}[${index}]`));
+}
+
 export function checkBoolean(value: unknown, name: string): boolean {
   if (typeof value !== 'boolean') throw misuse(name, 'be true or false', value);
   return value;

@@ -3,6 +3,7 @@ import type { Algorithm } from './algorithms.ts';
 import { JwtAuthorityError, type AnyJwtAuthorityError } from './errors.ts';
 import { failureOf } from './events.ts';
 import { importKeyPair } from './key-import.ts';
+import { backOff } from './key-ring/back-off.ts';
 import type { KeyRing } from './key-ring/key-ring.ts';
 import {
   addImportedKey,
@@ -18,7 +19,16 @@ import type { ImportRole } from './key-set/changes.ts';
 import { maxReasonLength } from './key-set/document.ts';
 import { makesKey, plan, upcoming, type Step } from './key-set/plan.ts';
 import { checkAlgorithm, type KeyPair } from './algorithms.ts';
-import { checkBoolean, checkMethods, checkOneOf, checkOptions, checkText, milliseconds, misuse, type Duration } from './options.ts';
+import {
+  checkBoolean,
+  checkMethods,
+  checkOneOf,
+  checkOptions,
+  checkText,
+  milliseconds,
+  misuse,
+  type Duration,
+} from './options.ts';
 
 export interface JwksRotatorOptions {
   readonly keyRing: KeyRing;
@@ -70,6 +80,10 @@ export class JwksRotator {
   #checking: Promise<CheckResult> | undefined;
   #started: AbortController | undefined;
   #cancelTimer = (): void => {};
+  /** When the timer that is set runs, and before when none may, after failures; by the monotonic clock. */
+  #runAt = Infinity;
+  #notBefore = -Infinity;
+  #jitter = 0;
   #failures = 0;
 
   /** @throws {TypeError} */
@@ -132,7 +146,9 @@ export class JwksRotator {
    *
    * @throws `JwtAuthorityError`: `store_unavailable`, `kek_unavailable`, `clock_skew`, `commit_conflict`, `closed`.
    */
-  async rotateNow(options: { readonly emergency?: boolean; readonly alg?: Algorithm } = {}): Promise<RotateNowResult> {
+  async rotateNow(
+    options: { readonly emergency?: boolean; readonly alg?: Algorithm } = {},
+  ): Promise<RotateNowResult> {
     checkOptions(options, 'rotateNow', ['emergency', 'alg']);
     const { emergency = false } = options;
     checkBoolean(emergency, 'emergency');
@@ -183,13 +199,19 @@ export class JwksRotator {
    *
    * @throws `JwtAuthorityError` with code `not_applicable` if no key is pending.
    */
-  async rollback(options: { readonly alg?: Algorithm; readonly publishNotBefore?: number } = {}): Promise<RollBackResult> {
+  async rollback(
+    options: { readonly alg?: Algorithm; readonly publishNotBefore?: number } = {},
+  ): Promise<RollBackResult> {
     checkOptions(options, 'rollback', ['alg', 'publishNotBefore']);
     const { publishNotBefore } = options;
-    if (publishNotBefore !== undefined && !(Number.isSafeInteger(publishNotBefore) && publishNotBefore >= 0 && publishNotBefore <= 8.64e15)) {
+    if (
+      publishNotBefore !== undefined &&
+      !(Number.isSafeInteger(publishNotBefore) && publishNotBefore >= 0 && publishNotBefore <= 8.64e15)
+    ) {
       throw misuse('publishNotBefore', 'be whole epoch milliseconds', publishNotBefore);
     }
-    return (await this.#keyRing.commit(rollBackPending(this.#algorithm(options.alg), publishNotBefore))).result;
+    return (await this.#keyRing.commit(rollBackPending(this.#algorithm(options.alg), publishNotBefore)))
+      .result;
   }
 
   /**
@@ -208,13 +230,23 @@ export class JwksRotator {
    *
    * @throws `JwtAuthorityError`: `unusable_key`, `key_exists`, `not_applicable`, and as {@link JwksRotator.rotateNow}.
    */
-  async importKey(key: string | JsonWebKey | KeyObject, options: ImportKeyOptions = {}): Promise<{ readonly kid: string; readonly activatesAt: number }> {
+  async importKey(
+    key: string | JsonWebKey | KeyObject,
+    options: ImportKeyOptions = {},
+  ): Promise<{ readonly kid: string; readonly activatesAt: number }> {
     checkOptions(options, 'importKey', ['as', 'alg', 'kid', 'tokenLifetime']);
     const { as = 'next', alg, kid, tokenLifetime } = options;
     const role = checkOneOf(as, 'as', ['first', 'next', 'verify-only']);
-    const lifetime = tokenLifetime === undefined ? this.#keyRing.policy.tokenLifetime : milliseconds(tokenLifetime, 'tokenLifetime');
+    const lifetime =
+      tokenLifetime === undefined
+        ? this.#keyRing.policy.tokenLifetime
+        : milliseconds(tokenLifetime, 'tokenLifetime');
     if (lifetime < 1000) throw misuse('tokenLifetime', 'be at least 1 s', tokenLifetime);
-    const pair: KeyPair = await importKeyPair(key, { name: 'key', ...(alg !== undefined && { alg }), ...(kid !== undefined && { kid }) });
+    const pair: KeyPair = await importKeyPair(key, {
+      name: 'key',
+      ...(alg !== undefined && { alg }),
+      ...(kid !== undefined && { kid }),
+    });
     return (await this.#keyRing.commit(addImportedKey(pair, role, lifetime))).result;
   }
 
@@ -226,39 +258,46 @@ export class JwksRotator {
   /** Rotates by itself from now on, until {@link JwksRotator.stop}, the signal, or the key ring's end. Failures are reported as `rotation_error` and tried again. */
   start(options: { readonly signal?: AbortSignal } = {}): void {
     checkOptions(options, 'start', ['signal']);
-    if (this.#started !== undefined || options.signal?.aborted === true) return;
+    const { closed, events } = this.#keyRing;
+    if (this.#started !== undefined || options.signal?.aborted === true || closed.aborted) return;
     const started = new AbortController();
     this.#started = started;
     const arm = (): void => this.#arm();
-    this.#keyRing.events.on('refreshed', arm);
-    started.signal.addEventListener('abort', () => this.#keyRing.events.off('refreshed', arm), { once: true });
-    options.signal?.addEventListener('abort', () => this.stop(), { once: true, signal: started.signal });
+    events.on('refreshed', arm);
+    started.signal.addEventListener('abort', () => events.off('refreshed', arm), { once: true });
+    for (const signal of [options.signal, closed]) {
+      signal?.addEventListener('abort', () => this.stop(), { once: true, signal: started.signal });
+    }
+    this.#drawJitter();
     this.#arm();
   }
 
   /** Ends what {@link JwksRotator.start} began. A commit under way ends by itself. */
   stop(): void {
     this.#cancelTimer();
+    this.#runAt = Infinity;
     this.#started?.abort();
     this.#started = undefined;
   }
 
-  /** One timer, for the next moment at which something is due; set anew whenever the store was read. */
+  /** One timer, for the next moment at which something is due; looked at anew whenever the store was read. */
   #arm(): void {
     if (this.#started === undefined || this.#checking !== undefined) return;
-    this.#cancelTimer();
-    const { clock, policy } = this.#keyRing;
+    const { clock } = this.#keyRing;
     const nextAt = this.plan().length > 0 ? clock.now() : this.#nextAt();
     if (nextAt === undefined) return;
-    const { refreshInterval } = policy;
-    const backOff = this.#failures === 0 ? 0 : Math.min(refreshInterval, (refreshInterval / 16) * 2 ** this.#failures);
-    // Many instances see the same moment: spread, the first is done before the others begin.
-    const jitter = (refreshInterval / 4) * this.#keyRing.random();
-    const delay = Math.max(0, nextAt - clock.now(), backOff) + jitter;
-    this.#cancelTimer = clock.setTimer(async () => this.#run(), delay);
+    const wait = Math.max(0, nextAt - clock.now()) + this.#jitter;
+    const runAt = Math.max(clock.monotonic() + wait, this.#notBefore);
+    // What is set already and comes sooner stays: reads of the store, however many, must not put it off again and again.
+    if (runAt >= this.#runAt) return;
+    this.#cancelTimer();
+    this.#runAt = runAt;
+    this.#cancelTimer = clock.setTimer(async () => this.#run(), runAt - clock.monotonic());
   }
 
   async #run(): Promise<void> {
+    this.#runAt = Infinity;
+    const { clock, policy, events } = this.#keyRing;
     try {
       const result = await this.checkAndRotateKeys();
       if (result.outcome === 'postponed') throw result.error;
@@ -266,16 +305,25 @@ export class JwksRotator {
     } catch (error) {
       if (JwtAuthorityError.is(error) && error.code === 'closed') return this.stop();
       this.#failures++;
-      this.#keyRing.events.report('rotation_error', failureOf(error));
+      this.#notBefore = clock.monotonic() + backOff(policy.refreshInterval, this.#failures);
+      events.report('rotation_error', failureOf(error));
     }
+    this.#drawJitter();
     this.#arm();
+  }
+
+  /** Many instances see the same moment: spread, the first is done before the others begin. */
+  #drawJitter(): void {
+    this.#jitter = (this.#keyRing.policy.refreshInterval / 4) * this.#keyRing.random();
   }
 
   #nextAt(): number | undefined {
     const { keySet, policy, clock } = this.#keyRing;
     if (keySet === undefined) return undefined;
     // Activation, and the deactivation and expiry that the document sets, need nobody.
-    return upcoming(keySet, clock.now(), policy).find(({ what, kid }) => !['activate', 'deactivate', 'expire'].includes(what) || kid === undefined)?.at;
+    return upcoming(keySet, clock.now(), policy).find(
+      ({ what, kid }) => !['activate', 'deactivate', 'expire'].includes(what) || kid === undefined,
+    )?.at;
   }
 
   #algorithm(alg: Algorithm | undefined): Algorithm {

@@ -5,7 +5,11 @@ import type { KeyRecord, KeySet } from '../key-set/document.ts';
 export function reportChanges(events: KeyRingEvents, before: KeySet, after: KeySet, revision: number): void {
   const earlier = new Map(before.keys.map((key) => [key.kid, key]));
   const later = new Map(after.keys.map((key) => [key.kid, key]));
-  const about = ({ kid, alg }: KeyRecord): Pick<KeyRecord, 'kid' | 'alg'> & { revision: number } => ({ kid, alg, revision });
+  const about = ({ kid, alg }: KeyRecord): Pick<KeyRecord, 'kid' | 'alg'> & { revision: number } => ({
+    kid,
+    alg,
+    revision,
+  });
 
   for (const key of after.keys) {
     const previous = earlier.get(key.kid);
@@ -14,7 +18,12 @@ export function reportChanges(events: KeyRingEvents, before: KeySet, after: KeyS
     }
     if (previous?.hasPrivateKey === true && !key.hasPrivateKey) events.report('retired', about(key));
     if (key.revokedAt !== undefined && previous?.revokedAt === undefined) {
-      events.report('revoked', { kid: key.kid, alg: key.alg, reason: key.revocationReason ?? '', committed: true });
+      events.report('revoked', {
+        kid: key.kid,
+        alg: key.alg,
+        reason: key.revocationReason ?? '',
+        committed: true,
+      });
     }
   }
   for (const key of before.keys) if (!later.has(key.kid)) events.report('pruned', about(key));

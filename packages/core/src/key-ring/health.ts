@@ -34,7 +34,10 @@ export class HealthTracker {
   }
 
   /** `failure`: why nothing can be signed now, if so. */
-  update(failure: AnyJwtAuthorityError | undefined, confirmed: Moment | undefined): Pick<Health, 'status' | 'since'> {
+  update(
+    failure: AnyJwtAuthorityError | undefined,
+    confirmed: Moment | undefined,
+  ): Pick<Health, 'status' | 'since'> {
     const status = failure === undefined ? 'fresh' : failure.code === 'stale' ? 'stale' : 'unusable';
     if (status !== this.#status) {
       this.#status = status;

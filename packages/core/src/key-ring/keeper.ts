@@ -9,8 +9,9 @@ import { validate } from '../key-set/validate.ts';
 import { replace } from '../key-set/changes.ts';
 import type { StoredKeySet } from '../ports.ts';
 import { reportChanges } from './changes-seen.ts';
+import { isSameCommit, Judge } from './judge.ts';
 import { reconcile, type Reconciliation } from './reconcile.ts';
-import { openKeySet, sealKeySet, type DataKey, type PrivateKeys, type RandomBytes } from './sealing.ts';
+import { sealKeySet, type DataKey, type PrivateKeys, type RandomBytes } from './sealing.ts';
 import { elapsed, moment, type KekService, type Loaded, type Moment, type StoreService } from './services.ts';
 import type { Transition } from './transitions.ts';
 import { KeySetView } from './view.ts';
@@ -28,17 +29,14 @@ export interface KeeperParts {
   readonly generateKeyPair: (alg: Algorithm) => Promise<KeyPair>;
 }
 
-/** What judging a stored key set gave: authentic and opened, or not to be used. */
-type Judgement =
-  | { readonly kind: 'authentic'; readonly view: KeySetView }
-  | { readonly kind: 'rejected'; readonly error: JwtAuthorityError };
-
 /** A write to be made: the key set, its place in the chain, and what it is sealed with. */
 interface Write {
   readonly keySet: KeySet;
   readonly revision: number;
   readonly privateKeys: PrivateKeys;
   readonly dataKey: DataKey;
+  /** The keys that this very write brings into the world. */
+  readonly made: readonly string[];
 }
 
 /** A join to be written: what it is made of, and a key pair if it needs one. */
@@ -51,6 +49,8 @@ interface Healing {
 
 // Every lost race means that somebody else committed: this many in a row is no longer bad luck.
 const maxAttempts = 32;
+// A store that takes reads and fails on writes, for long, must not fill the memory.
+const maxUnseen = 100;
 
 /**
  * Keeps one key set in step with its store: loads, judges, heals, commits. The one place that reads and writes it, one
@@ -58,11 +58,13 @@ const maxAttempts = 32;
  */
 export class KeySetKeeper {
   readonly #parts: KeeperParts;
+  readonly #judge: Judge;
   #view: KeySetView | undefined;
   #confirmed: Moment | undefined;
   #clockDifference = 0;
-  #rejectedEtag: string | undefined;
   #putBack: Moment | undefined;
+  /** Keys made here that may have been stored, and were not seen yet: a lost reply must not lose the count of rotations. */
+  readonly #unseen = new Set<string>();
   #queue: Promise<unknown> = Promise.resolve();
   #refreshing: Promise<void> | undefined;
 
@@ -71,6 +73,7 @@ export class KeySetKeeper {
 
   constructor(parts: KeeperParts) {
     this.#parts = parts;
+    this.#judge = new Judge(parts);
   }
 
   /** The key set that this instance goes by; `undefined` before the first load and while the store is empty. */
@@ -102,13 +105,16 @@ export class KeySetKeeper {
    * Makes a transition: what it needs is made first, then in one go load, decide, seal and write within the commit
    * deadline; again from the load if the race was lost.
    */
-  async commit<Result>(transition: Transition<Result>): Promise<{ readonly result: Result; readonly committed: boolean }> {
+  async commit<Result>(
+    transition: Transition<Result>,
+  ): Promise<{ readonly result: Result; readonly committed: boolean }> {
     const newPairs: KeyPair[] = [];
-    let dataKey: DataKey | undefined;
+    let dataKey: DataKey | 'present' | undefined = transition.dataKey === 'present' ? 'present' : undefined;
     if (this.#view === undefined || !transition.trustsMemory) await this.refresh();
     // The first round decides on what is held, only to learn what to prepare: key pairs and wrapping take their time.
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const round = async (): Promise<CommitRound<Result>> => this.#attempt(transition, newPairs, dataKey, attempt > 0);
+      const round = async (): Promise<CommitRound<Result>> =>
+        this.#attempt(transition, newPairs, dataKey, attempt > 0);
       const outcome = attempt === 0 ? await round() : await this.#exclusively(round);
       switch (outcome.kind) {
         case 'done':
@@ -123,25 +129,28 @@ export class KeySetKeeper {
           break;
       }
     }
-    throw new JwtAuthorityError('commit_conflict', `the key set changed ${maxAttempts} times while this change was being committed; try again`);
+    throw new JwtAuthorityError(
+      'commit_conflict',
+      `the key set changed ${maxAttempts} times while this change was being committed; try again`,
+    );
   }
 
   async #attempt<Result>(
     transition: Transition<Result>,
     newPairs: readonly KeyPair[],
-    dataKey: DataKey | undefined,
-    write: boolean,
+    dataKey: DataKey | 'present' | undefined,
+    mayWrite: boolean,
   ): Promise<CommitRound<Result>> {
-    const { policy, clock } = this.#parts;
-    const loaded = write ? await this.#synchronise() : undefined;
-    const decided = moment(clock);
-    const decision = transition.decide(this.#view?.keySet, Math.floor(decided.wall), newPairs, policy);
+    const loaded = mayWrite ? await this.#synchronise() : undefined;
+    if (!transition.despiteClockSkew) this.#checkClock();
+    const decided = moment(this.#parts.clock);
+    const { now, policy } = this.#decisionTime(decided);
+    const decision = transition.decide(this.#view?.keySet, now, newPairs, policy);
     if ('needs' in decision) return { kind: 'needs_keys', algorithms: decision.needs };
     if (decision.keySet === undefined) {
       return { kind: 'done', result: decision.result, committed: false };
     }
-    if (!transition.despiteClockSkew) this.#checkClock();
-    const sealing = dataKey ?? (transition.dataKey === 'present' ? this.#view?.dataKey : undefined);
+    const sealing = dataKey === 'present' ? this.#view?.dataKey : dataKey;
     if (sealing === undefined) return { kind: 'needs_data_key' };
     if (loaded === undefined) return { kind: 'again' };
     const { keySet } = decision;
@@ -151,32 +160,47 @@ export class KeySetKeeper {
       ...(this.#view?.privateKeys ?? []),
       ...brought.map(({ kid, privateKey }) => [kid, privateKey] as const),
     ]);
-    if (!(await this.#write({ keySet, revision, privateKeys, dataKey: sealing }, loaded, decided))) return { kind: 'again' };
-    for (const { kid, alg, activatesAt } of keySet.keys) {
-      if (newPairs.some((pair) => pair.kid === kid)) this.#parts.events.report('rotated', { kid, alg, revision, activatesAt });
-    }
+    const inKeySet = new Set(keySet.keys.map(({ kid }) => kid));
+    const made = newPairs.map(({ kid }) => kid).filter((kid) => inKeySet.has(kid));
+    const write: Write = { keySet, revision, privateKeys, dataKey: sealing, made };
+    if (!(await this.#write(write, loaded, decided))) return { kind: 'again' };
     return { kind: 'done', result: decision.result, committed: true };
   }
 
-  async #dataKeyFor(transition: Transition<unknown>): Promise<DataKey> {
-    const present = this.#view?.dataKey;
+  /**
+   * What a decision goes by: this machine's clock, or the store's if the two differ by more than the tolerance. What must
+   * not wait is decided all the same then; it signs at once by either clock, since nobody knows which of them is right.
+   */
+  #decisionTime(decided: Moment): { readonly now: number; readonly policy: KeySetPolicy } {
+    const { policy } = this.#parts;
+    const difference = this.#clockDifference;
+    if (!this.#isSkewed) return { now: Math.floor(decided.wall), policy };
+    const clockTolerance = policy.clockTolerance + Math.ceil(Math.abs(difference));
+    return { now: Math.floor(decided.wall - difference), policy: { ...policy, clockTolerance } };
+  }
+
+  get #isSkewed(): boolean {
+    return Math.abs(this.#clockDifference) > this.#parts.policy.clockTolerance;
+  }
+
+  async #dataKeyFor(transition: Transition<unknown>): Promise<DataKey | 'present'> {
     try {
       return await this.#parts.kek.create();
     } catch (error) {
       // A revocation does not wait for the KEK: the next publication brings a fresh key.
-      if (transition.dataKey === 'fresh-or-present' && present !== undefined) return present;
+      if (transition.dataKey === 'fresh-or-present' && this.#view !== undefined) return 'present';
       throw error;
     }
   }
 
   #checkClock(): void {
     const { clockTolerance } = this.#parts.policy;
-    if (Math.abs(this.#clockDifference) <= clockTolerance) return;
+    if (!this.#isSkewed) return;
     const direction = this.#clockDifference > 0 ? 'ahead of' : 'behind';
     throw new JwtAuthorityError(
       'clock_skew',
       `this machine's clock is ${Math.round(Math.abs(this.#clockDifference))} ms ${direction} the store's, the tolerance is ${clockTolerance} ms: ` +
-        'no key is published from here until the clocks agree',
+        'no key is published, retired or removed from here until the clocks agree',
     );
   }
 
@@ -186,11 +210,12 @@ export class KeySetKeeper {
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const loaded = await this.#load();
       const { stored } = loaded;
-      if (stored !== undefined && isSame(stored, this.#view?.stored)) {
+      if (stored !== undefined && isSameCommit(stored, this.#view?.stored)) {
         this.#confirm(loaded, false);
         return loaded;
       }
-      const judgement = stored === undefined ? undefined : await this.#judge(stored);
+      const judgement =
+        stored === undefined ? undefined : await this.#judge.judge(stored, this.#view?.dataKey);
       if (judgement?.kind === 'rejected' && !this.#mayPutBack()) throw judgement.error;
 
       const view = judgement?.kind === 'authentic' ? judgement.view : undefined;
@@ -222,49 +247,19 @@ export class KeySetKeeper {
       if (held !== undefined) await this.#heal({ action, view, held, spare }, loaded, decided);
       // A heal of its own confirms nothing: the next round does.
     }
-    throw new JwtAuthorityError('commit_conflict', 'the store kept changing while it was being healed; try again');
+    throw new JwtAuthorityError(
+      'commit_conflict',
+      'the store kept changing while it was being healed; try again',
+    );
   }
 
   async #load(): Promise<Loaded> {
-    const { store, events, policy } = this.#parts;
+    const { store, events } = this.#parts;
     const loaded = await store.load();
-    const skewed = Math.abs(loaded.clockDifference) > policy.clockTolerance;
-    if (skewed && Math.abs(this.#clockDifference) <= policy.clockTolerance) {
-      events.report('clock_skew', { difference: loaded.clockDifference });
-    }
+    const wasSkewed = this.#isSkewed;
     this.#clockDifference = loaded.clockDifference;
+    if (this.#isSkewed && !wasSkewed) events.report('clock_skew', { difference: loaded.clockDifference });
     return loaded;
-  }
-
-  /** @throws with the code that says why the document cannot be judged. */
-  async #judge(stored: StoredKeySet): Promise<Judgement> {
-    const { namespace, kek, executor } = this.#parts;
-    const about = `what the store holds for namespace "${namespace}"`;
-    const rejected = (problem: string): Judgement => {
-      const error = new JwtAuthorityError('document_rejected', `${about} (revision ${stored.revision}) is not an authentic key set: ${problem}`);
-      if (this.#rejectedEtag !== stored.etag) this.#parts.events.report('tampered', { problem });
-      this.#rejectedEtag = stored.etag;
-      return { kind: 'rejected', error };
-    };
-    const parsed = parseDocument(stored.document);
-    if (parsed.kind === 'unsupported') throw new JwtAuthorityError('document_unsupported', `${about} cannot be read: ${parsed.problem}`);
-    if (parsed.kind === 'rejected') return rejected(parsed.problem);
-    const { keySet, sealed } = parsed.document;
-    let dataKey = this.#view?.dataKey;
-    if (dataKey?.wrapped !== sealed.dataKey) {
-      try {
-        dataKey = await kek.open(sealed.dataKey, stored.revision);
-      } catch (error) {
-        if (!JwtAuthorityError.is(error) || error.code !== 'decryption_failed') throw error;
-        return rejected('its wrapped data-encryption key was altered, or the KEK of this name is another one');
-      }
-    }
-    const opened = openKeySet(parsed.document, dataKey, { namespace, revision: stored.revision, etag: stored.etag });
-    if ('problem' in opened) return rejected(opened.problem);
-    const broken = validate(keySet);
-    if (broken !== undefined) throw new JwtAuthorityError('document_unsupported', `${about} is authentic, but ${broken}`);
-    const view = new KeySetView({ stored, keySet, dataKey, privateKeys: opened.privateKeys }, executor);
-    return { kind: 'authentic', view };
   }
 
   /** Whether what this instance holds may be put back in place of a rejected document: at most once per stale bound. */
@@ -283,8 +278,11 @@ export class KeySetKeeper {
     const privateKeys = new Map([...(view?.privateKeys ?? []), ...held.privateKeys, ...base.privateKeys]);
     if (spare !== undefined) privateKeys.set(spare.kid, spare.privateKey);
     const keySet =
-      joined.needsNewKey && spare !== undefined ? replace(joined.keySet, this.#parts.policy, Math.floor(decided.wall), spare) : joined.keySet;
-    if (!(await this.#write({ keySet, revision, privateKeys, dataKey: base.dataKey }, loaded, decided))) return;
+      joined.needsNewKey && spare !== undefined
+        ? replace(joined.keySet, this.#parts.policy, Math.floor(decided.wall), spare)
+        : joined.keySet;
+    const write: Write = { keySet, revision, privateKeys, dataKey: base.dataKey, made: [] };
+    if (!(await this.#write(write, loaded, decided))) return;
     const before = new Set(view?.keySet.keys.map(({ kid }) => kid));
     const restoredKids = keySet.keys.map(({ kid }) => kid).filter((kid) => !before.has(kid));
     this.#parts.events.report('healed', { revision, restoredKids });
@@ -294,7 +292,7 @@ export class KeySetKeeper {
   /** Seals and writes. `false`: lost the race, or too late. Holds what it wrote. */
   async #write(write: Write, loaded: Loaded, decided: Moment): Promise<boolean> {
     const { namespace, store, policy, clock, executor, randomBytes } = this.#parts;
-    const { keySet, revision, privateKeys, dataKey } = write;
+    const { keySet, revision, privateKeys, dataKey, made } = write;
     const etag = Buffer.from(randomBytes(16)).toString('base64url');
     const document = sealKeySet(keySet, privateKeys, dataKey, { namespace, revision, etag }, randomBytes);
     const broken = validate(keySet) ?? problemOf(document);
@@ -303,14 +301,24 @@ export class KeySetKeeper {
     const late = elapsed(clock, decided);
     if (late > policy.commitDeadline) return false;
     // In the store's time if it has one: from the end of the load, so that the round trip makes it earlier, never later.
-    const decidedAt = loaded.storeTime === undefined ? decided.wall : loaded.storeTime + (decided.monotonic - loaded.ended.monotonic);
-    const held = keySet.keys.filter((key) => key.hasPrivateKey).flatMap(({ kid }) => {
-      const privateKey = privateKeys.get(kid);
-      return privateKey === undefined ? [] : [[kid, privateKey] as const];
-    });
+    const decidedAt =
+      loaded.storeTime === undefined
+        ? decided.wall
+        : loaded.storeTime + (decided.monotonic - loaded.ended.monotonic);
+    const held = keySet.keys
+      .filter((key) => key.hasPrivateKey)
+      .flatMap(({ kid }) => {
+        const privateKey = privateKeys.get(kid);
+        return privateKey === undefined ? [] : [[kid, privateKey] as const];
+      });
     const view = new KeySetView({ stored, keySet, dataKey, privateKeys: new Map(held) }, executor);
+    this.#expectToSee(made);
     try {
-      if (!(await store.compareAndSwap(stored, loaded.stored, Math.floor(decidedAt) + policy.commitDeadline))) return false;
+      const notAfter = Math.floor(decidedAt) + policy.commitDeadline;
+      if (!(await store.compareAndSwap(stored, loaded.stored, notAfter))) {
+        for (const kid of made) this.#unseen.delete(kid);
+        return false;
+      }
     } catch (error) {
       // Nobody knows whether that was written; the store does.
       const now = await this.#load();
@@ -320,19 +328,34 @@ export class KeySetKeeper {
     return true;
   }
 
+  #expectToSee(kids: readonly string[]): void {
+    for (const kid of kids) this.#unseen.add(kid);
+    for (const kid of this.#unseen) if (this.#unseen.size > maxUnseen) this.#unseen.delete(kid);
+  }
+
   #adopt(view: KeySetView): void {
+    const { events } = this.#parts;
     const before = this.#view;
     this.#view = view;
     const { revision } = view.stored;
-    if (before !== undefined) reportChanges(this.#parts.events, before.keySet, view.keySet, revision);
+    if (before !== undefined) reportChanges(events, before.keySet, view.keySet, revision);
+    for (const { kid, alg, activatesAt } of view.keySet.keys) {
+      if (this.#unseen.delete(kid)) events.report('rotated', { kid, alg, revision, activatesAt });
+    }
     const known = new Set(before?.keySet.keys.map(({ kid }) => kid));
     const now = this.#parts.clock.now();
     // A key that signs without having been published here before: caches may not know it.
-    this.onAdopted(view.keySet.keys.some((key) => !known.has(key.kid) && key.activatesAt <= now && now - key.createdAt < view.keySet.staleBound));
+    this.onAdopted(
+      view.keySet.keys.some(
+        (key) =>
+          !known.has(key.kid) && key.activatesAt <= now && now - key.createdAt < view.keySet.staleBound,
+      ),
+    );
   }
 
   #confirm(loaded: Loaded, changed: boolean): void {
     this.#confirmed = loaded.began;
+    this.#judge.settle();
     this.#parts.events.report('refreshed', { revision: this.#view?.stored.revision, changed });
   }
 
@@ -347,11 +370,6 @@ export class KeySetKeeper {
 function problemOf(document: string): string | undefined {
   const parsed = parseDocument(document);
   return parsed.kind === 'document' ? undefined : parsed.problem;
-}
-
-/** The same commit, to the byte: a document altered under its own etag is not. */
-function isSame(a: StoredKeySet, b: StoredKeySet | undefined): boolean {
-  return a.etag === b?.etag && a.revision === b.revision && a.document === b.document;
 }
 
 type CommitRound<Result> =

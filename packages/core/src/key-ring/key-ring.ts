@@ -2,17 +2,20 @@ import type { KeyObject } from 'node:crypto';
 import type { Algorithm } from '../algorithms.ts';
 import type { Clock } from '../clock.ts';
 import { JwtAuthorityError, type AnyJwtAuthorityError } from '../errors.ts';
-import { failureOf, KeyRingEvents } from '../events.ts';
+import { KeyRingEvents } from '../events.ts';
 import type { KeyRecord, KeySet } from '../key-set/document.ts';
 import type { KeySetPolicy } from '../key-set/policy.ts';
 import { publishedKeys } from '../key-set/states.ts';
 import { inSeconds } from '../options.ts';
+import { Activations } from './activations.ts';
 import { HealthTracker, type Health } from './health.ts';
 import { KeySetKeeper } from './keeper.ts';
 import { resolveOptions, type KeyRingOptions } from './options.ts';
+import { Refresher } from './refresher.ts';
+import { Revocations } from './revocations.ts';
 import type { RandomBytes } from './sealing.ts';
 import { elapsed, KekService, StoreService } from './services.ts';
-import { reseal, revokeKey, type Transition } from './transitions.ts';
+import { reseal, type Transition } from './transitions.ts';
 import { UnknownKids } from './unknown-kids.ts';
 import type { KeySetView, SigningKey, VerificationKey } from './view.ts';
 
@@ -47,27 +50,21 @@ export class KeyRing {
   readonly policy: KeySetPolicy;
   readonly clock: Clock;
   readonly events: KeyRingEvents;
-  readonly #store: StoreService;
   readonly #kek: KekService;
   readonly #keeper: KeySetKeeper;
   readonly #unknownKids: UnknownKids;
   readonly #randomBytes: RandomBytes;
-  /** Revocations that the store could not be told of yet. */
-  readonly #uncommitted = new Map<string, string>();
-  readonly #activeKids = new Map<Algorithm, string>();
-  #ready: Promise<void> | undefined;
-  #watching: Promise<() => Promise<void>> | undefined;
-  #cancelRefresh = (): void => {};
-  #cancelActivation = (): void => {};
-  #failures = 0;
-  #failure: AnyJwtAuthorityError | undefined;
+  readonly #revocations: Revocations;
+  readonly #activations: Activations;
+  readonly #refresher: Refresher;
   #unsettledUntil = -Infinity;
   readonly #health: HealthTracker;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   /** @throws {TypeError} for options that are missing, of the wrong kind, contradictory or unknown. */
   constructor(options: KeyRingOptions) {
-    const { store, encrypters, clock, logger, executor, randomBytes, makeKeyPair, policy } = resolveOptions(options);
+    const { store, encrypters, clock, logger, executor, randomBytes, makeKeyPair, policy } =
+      resolveOptions(options);
     this.namespace = store.namespace;
     this.policy = policy;
     this.clock = clock;
@@ -75,12 +72,12 @@ export class KeyRing {
     this.#randomBytes = randomBytes;
     const { namespace, events } = this;
     const deadline = policy.commitDeadline;
-    this.#store = new StoreService(store, clock, deadline, events);
+    const storeService = new StoreService(store, clock, deadline, events);
     this.#kek = new KekService(encrypters, { namespace, clock, deadline, events, randomBytes });
     const { modulusLength } = policy;
     this.#keeper = new KeySetKeeper({
       namespace,
-      store: this.#store,
+      store: storeService,
       kek: this.#kek,
       policy,
       clock,
@@ -89,9 +86,25 @@ export class KeyRing {
       randomBytes,
       generateKeyPair: async (alg) => makeKeyPair(alg, { modulusLength }),
     });
+    this.#revocations = new Revocations(this.#keeper, events);
+    this.#activations = new Activations(clock, events);
     this.#keeper.onAdopted = (unsettled) => this.#onAdopted(unsettled);
     this.#unknownKids = new UnknownKids(clock, policy.refreshInterval);
     this.#health = new HealthTracker(events, () => clock.now());
+    this.#refresher = new Refresher({
+      keeper: this.#keeper,
+      store: storeService,
+      clock,
+      events,
+      refreshInterval: policy.refreshInterval,
+      random: () => this.random(),
+      onBegin: () => this.#unknownKids.attempted(),
+      onEnd: () => {
+        this.#lookForActivations();
+        this.#updateHealth();
+      },
+      whenReached: async () => this.#revocations.commitAll(),
+    });
   }
 
   /**
@@ -102,31 +115,13 @@ export class KeyRing {
    */
   async ready(): Promise<void> {
     this.#checkOpen();
-    if (this.#keeper.confirmed !== undefined) return;
-    this.#ready ??= this.refresh().finally(() => {
-      this.#ready = undefined;
-    });
-    await this.#ready;
+    if (this.#keeper.confirmed === undefined) await this.refresh();
   }
 
   /** Reads the store now. Concurrent calls share one read. @throws as {@link KeyRing.ready}. */
   async refresh(): Promise<void> {
     this.#checkOpen();
-    this.#unknownKids.attempted();
-    try {
-      await this.#keeper.refresh();
-      this.#failures = 0;
-      this.#failure = undefined;
-      this.#watching ??= this.#store.watch(() => void this.#refreshInBackground());
-    } catch (error) {
-      this.#failures++;
-      this.#failure = asOurs(error);
-      throw error;
-    } finally {
-      this.#updateHealth();
-      this.#scheduleRefresh();
-    }
-    await this.#commitRevocations();
+    await this.#refresher.refresh();
   }
 
   /** The key set as this instance knows it; `undefined` before the first load and while the store is empty. */
@@ -160,7 +155,7 @@ export class KeyRing {
     const candidates = alg === undefined ? [...this.policy.algorithms, ...view.algorithms] : [alg];
     for (const candidate of candidates) {
       const key = view.signingKey(candidate, now);
-      if (key !== undefined && !this.#uncommitted.has(key.kid)) return key;
+      if (key !== undefined && !this.#revocations.isUncommitted(key.kid)) return key;
     }
     throw new JwtAuthorityError('no_active_key', this.#whyNoKey(view, alg, now));
   }
@@ -178,7 +173,7 @@ export class KeyRing {
   verificationKey(kid: string): VerificationKey | 'revoked' | undefined {
     this.#checkOpen();
     const view = this.#keeper.view;
-    if (this.#uncommitted.has(kid) || view?.record(kid)?.revokedAt !== undefined) return 'revoked';
+    if (this.#revocations.isUncommitted(kid) || view?.record(kid)?.revokedAt !== undefined) return 'revoked';
     return view?.verificationKey(kid, this.clock.now());
   }
 
@@ -190,16 +185,20 @@ export class KeyRing {
    */
   async findVerificationKey(kid: string): Promise<VerificationKey | 'revoked'> {
     await this.ready();
-    if (this.#unknownKids.mayAsk(kid)) await this.refresh().catch(() => {});
+    const asks = this.#unknownKids.mayAsk(kid);
+    // A read that is under way may bring it: of a thousand tokens of a new key, the second is as good as the first.
+    if (asks || (this.#refresher.isRefreshing && !this.#unknownKids.isKnownAsUnknown(kid))) {
+      await this.refresh().catch(() => {});
+    }
     const key = this.verificationKey(kid);
     if (key !== undefined) return key;
-    if (this.#failure !== undefined || this.age > this.staleBound) {
+    if (this.#refresher.failure !== undefined || this.age > this.staleBound) {
       throw new JwtAuthorityError(
         'unknown_kid_while_stale',
         `the token names a key that is not known here, and the store could not be asked for ${inSeconds(this.age)} s`,
       );
     }
-    this.#unknownKids.remember(kid);
+    if (asks) this.#unknownKids.remember(kid);
     throw new JwtAuthorityError('unknown_kid', 'the token names a key that this key set does not have');
   }
 
@@ -215,7 +214,7 @@ export class KeyRing {
     const now = this.clock.now();
     const { jwksMaxAge, refreshInterval, staleIfError } = this.policy;
     return {
-      keys: publishedKeys(view.keySet, now).filter(({ kid }) => !this.#uncommitted.has(kid)),
+      keys: publishedKeys(view.keySet, now).filter(({ kid }) => !this.#revocations.isUncommitted(kid)),
       // Around a key that had to sign at once, caches should turn over quickly.
       maxAge: now < this.#unsettledUntil ? Math.min(jwksMaxAge, refreshInterval) : jwksMaxAge,
       staleIfError,
@@ -228,8 +227,12 @@ export class KeyRing {
     const { view } = this.#keeper;
     if (view === undefined) {
       throw age === Infinity
-        ? (this.#failure ?? new JwtAuthorityError('not_initialised', 'the key set has not been loaded yet'))
-        : new JwtAuthorityError('not_initialised', `the store holds no key set for namespace "${this.namespace}" yet`);
+        ? (this.#refresher.failure ??
+            new JwtAuthorityError('not_initialised', 'the key set has not been loaded yet'))
+        : new JwtAuthorityError(
+            'not_initialised',
+            `the store holds no key set for namespace "${this.namespace}" yet`,
+          );
     }
     if (age > staleBound) {
       throw new JwtAuthorityError(
@@ -247,7 +250,9 @@ export class KeyRing {
    *
    * @internal
    */
-  async commit<Result>(transition: Transition<Result>): Promise<{ readonly result: Result; readonly committed: boolean }> {
+  async commit<Result>(
+    transition: Transition<Result>,
+  ): Promise<{ readonly result: Result; readonly committed: boolean }> {
     await this.ready();
     const outcome = await this.#keeper.commit(transition);
     this.#updateHealth();
@@ -262,30 +267,15 @@ export class KeyRing {
   async revoke(kid: string, reason: string): Promise<{ readonly committed: boolean }> {
     await this.ready();
     try {
-      await this.#keeper.commit(revokeKey(kid, reason));
-      this.#uncommitted.delete(kid);
-      return { committed: true };
-    } catch (error) {
-      const failure = asOurs(error);
-      const record = this.#keeper.view?.record(kid);
-      if (record === undefined || !failure.retryable) throw error;
-      if (!this.#uncommitted.has(kid)) this.events.report('revoked', { kid, alg: record.alg, reason, committed: false });
-      this.#uncommitted.set(kid, reason);
-      return { committed: false };
+      return await this.#revocations.revoke(kid, reason);
     } finally {
       this.#updateHealth();
     }
   }
 
-  async #commitRevocations(): Promise<void> {
-    for (const [kid, reason] of this.#uncommitted) {
-      try {
-        await this.#keeper.commit(revokeKey(kid, reason));
-        this.#uncommitted.delete(kid);
-      } catch (error) {
-        if (!asOurs(error).retryable) this.#uncommitted.delete(kid);
-      }
-    }
+  /** Keys that are refused here and that the store could not be told of yet. */
+  get uncommittedRevocations(): readonly string[] {
+    return this.#revocations.uncommitted;
   }
 
   /**
@@ -294,7 +284,11 @@ export class KeyRing {
    *
    * @throws as {@link KeyRing.ready}, and `commit_conflict`.
    */
-  async rewrap(): Promise<{ readonly from: string | undefined; readonly to: string; readonly kids: readonly string[] }> {
+  async rewrap(): Promise<{
+    readonly from: string | undefined;
+    readonly to: string;
+    readonly kids: readonly string[];
+  }> {
     await this.ready();
     const from = this.sealedBy;
     const { result } = await this.commit(reseal);
@@ -314,9 +308,15 @@ export class KeyRing {
 
   health(): Health {
     const state = this.#updateHealth();
-    const failure = this.#failure ?? this.#signingFailure();
+    const failure = this.#refresher.failure ?? this.#signingFailure();
     const lastRefreshAt = this.#keeper.confirmed?.wall;
-    return { ...state, code: failure?.code, reason: failure?.message, revision: this.revision, lastRefreshAt };
+    return {
+      ...state,
+      code: failure?.code,
+      reason: failure?.message,
+      revision: this.revision,
+      lastRefreshAt,
+    };
   }
 
   #signingFailure(): AnyJwtAuthorityError | undefined {
@@ -324,7 +324,8 @@ export class KeyRing {
       this.signingKey();
       return undefined;
     } catch (error) {
-      return asOurs(error);
+      if (JwtAuthorityError.is(error)) return error;
+      throw error;
     }
   }
 
@@ -335,40 +336,12 @@ export class KeyRing {
   #onAdopted(unsettled: boolean): void {
     this.#unknownKids.clear();
     if (unsettled) this.#unsettledUntil = this.clock.now() + this.staleBound;
-    this.#noteActivations();
+    this.#lookForActivations();
   }
 
-  /** Reports keys that took over, and looks again when the next one does: activation needs no commit. */
-  #noteActivations(): void {
+  #lookForActivations(): void {
     const { view } = this.#keeper;
-    this.#cancelActivation();
-    if (view === undefined || this.#closed) return;
-    const now = this.clock.now();
-    for (const alg of view.algorithms) {
-      const kid = view.signingKey(alg, now)?.kid;
-      const previousKid = this.#activeKids.get(alg);
-      if (kid === undefined || kid === previousKid) continue;
-      this.#activeKids.set(alg, kid);
-      this.events.report('activated', { kid, alg, previousKid, revision: view.stored.revision });
-    }
-    const { until } = view.unchangedAround(now);
-    if (until < Infinity) this.#cancelActivation = this.clock.setTimer(() => this.#noteActivations(), until - now);
-  }
-
-  #scheduleRefresh(): void {
-    this.#cancelRefresh();
-    if (this.#closed) return;
-    const { refreshInterval } = this.policy;
-    // After a failure sooner, doubling up to the interval: it is the longest time between two attempts.
-    const longest = this.#failures === 0 ? refreshInterval : Math.min(refreshInterval, (refreshInterval / 16) * 2 ** this.#failures);
-    const delay = longest * (0.75 + this.random() / 4);
-    this.#cancelRefresh = this.clock.setTimer(async () => this.#refreshInBackground(), delay, { idle: true });
-  }
-
-  async #refreshInBackground(): Promise<void> {
-    if (this.#closed) return;
-    // Reported by the services already; the next attempt is scheduled.
-    await this.refresh().catch(() => {});
+    if (view !== undefined && !this.#isClosed) this.#activations.look(view);
   }
 
   /** From 0 (inclusive) to 1 (exclusive), for jitter. @internal */
@@ -377,29 +350,27 @@ export class KeyRing {
     return (byte * 256 + another) / 65_536;
   }
 
+  /** Aborted when this key ring is closed. @internal */
+  get closed(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  get #isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
   #checkOpen(): void {
-    if (this.#closed) throw new JwtAuthorityError('closed', 'this key ring has been closed');
+    if (this.#isClosed) throw new JwtAuthorityError('closed', 'this key ring has been closed');
   }
 
   /** Stops all timers and the watch. What is under way ends by itself. The store stays open: it is the caller's. */
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#cancelRefresh();
-    this.#cancelActivation();
-    try {
-      await (await this.#watching)?.();
-    } catch (error) {
-      this.events.report('store_error', failureOf(error));
-    }
+    this.#closing.abort();
+    this.#activations.stop();
+    await this.#refresher.stop();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-/** The failure as an error of ours: what the services threw is one already; anything else is a fault of this library. */
-function asOurs(error: unknown): AnyJwtAuthorityError {
-  if (JwtAuthorityError.is(error)) return error;
-  throw error;
 }

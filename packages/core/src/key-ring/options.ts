@@ -23,11 +23,21 @@ export interface KeyRingOptions {
   /** Source of data-encryption keys, nonces, etags and jitter. Default: `node:crypto`. For simulations. */
   readonly randomBytes?: RandomBytes | undefined;
   /** Source of key pairs. Default: `node:crypto`. For simulations. */
-  readonly generateKeyPair?: ((alg: Algorithm, options: { readonly modulusLength: number }) => Promise<KeyPair>) | undefined;
+  readonly generateKeyPair?:
+    | ((alg: Algorithm, options: { readonly modulusLength: number }) => Promise<KeyPair>)
+    | undefined;
 }
 
 /** The names of {@link KeyRingOptions}, without `policy`. */
-export const keyRingOptionNames = ['store', 'encrypter', 'clock', 'logger', 'executor', 'randomBytes', 'generateKeyPair'] as const;
+export const keyRingOptionNames = [
+  'store',
+  'encrypter',
+  'clock',
+  'logger',
+  'executor',
+  'randomBytes',
+  'generateKeyPair',
+] as const;
 
 type Encrypters = readonly [KeyEncrypter, ...KeyEncrypter[]];
 
@@ -45,7 +55,15 @@ interface ResolvedOptions {
 /** Checks every option and fills in the defaults. @throws {TypeError} */
 export function resolveOptions(options: KeyRingOptions): ResolvedOptions {
   checkOptions(options, 'KeyRing', [...keyRingOptionNames, 'policy']);
-  const { store, encrypter, policy, clock = systemClock, logger, executor = adaptiveExecutor(), randomBytes = systemRandomBytes } = options;
+  const {
+    store,
+    encrypter,
+    policy,
+    clock = systemClock,
+    logger,
+    executor = adaptiveExecutor(),
+    randomBytes = systemRandomBytes,
+  } = options;
   checkMethods(store, 'store', ['load', 'compareAndSwap']);
   checkNamespace(store.namespace, 'store.namespace');
   const encrypters = checkEncrypters(encrypter);
@@ -56,7 +74,16 @@ export function resolveOptions(options: KeyRingOptions): ResolvedOptions {
   for (const [name, value] of Object.entries({ randomBytes, generateKeyPair: makeKeyPair })) {
     if (typeof value !== 'function') throw misuse(name, 'be a function', value);
   }
-  return { store, encrypters, policy: resolvePolicy(policy), clock, logger, executor, randomBytes, makeKeyPair };
+  return {
+    store,
+    encrypters,
+    policy: resolvePolicy(policy),
+    clock,
+    logger,
+    executor,
+    randomBytes,
+    makeKeyPair,
+  };
 }
 
 function checkEncrypters(value: unknown): Encrypters {

@@ -27,7 +27,11 @@ export type PrivateKeys = ReadonlyMap<string, KeyObject>;
 const purpose = 'jwt-authority/key-set';
 
 /** Makes a data-encryption key and wraps it. The context is the same for every revision: re-sealing takes no KEK call. */
-export async function createDataKey(encrypter: KeyEncrypter, namespace: string, randomBytes: RandomBytes): Promise<DataKey> {
+export async function createDataKey(
+  encrypter: KeyEncrypter,
+  namespace: string,
+  randomBytes: RandomBytes,
+): Promise<DataKey> {
   const bytes = randomBytes(32);
   try {
     const key = createSecretKey(bytes);
@@ -38,10 +42,15 @@ export async function createDataKey(encrypter: KeyEncrypter, namespace: string, 
 }
 
 /** Unwraps a data-encryption key. */
-export async function openDataKey(encrypter: KeyEncrypter, namespace: string, wrapped: string): Promise<DataKey> {
+export async function openDataKey(
+  encrypter: KeyEncrypter,
+  namespace: string,
+  wrapped: string,
+): Promise<DataKey> {
   const bytes = await encrypter.decrypt(wrapped, { namespace, purpose });
   try {
-    if (bytes.byteLength !== 32) throw new JwtAuthorityError('decryption_failed', 'a data-encryption key must be 32 bytes');
+    if (bytes.byteLength !== 32)
+      throw new JwtAuthorityError('decryption_failed', 'a data-encryption key must be 32 bytes');
     return { wrapped, key: createSecretKey(bytes) };
   } finally {
     bytes.fill(0);
@@ -67,7 +76,12 @@ export function sealKeySet(
   try {
     // Random, not counted: any instance may re-seal under this key. 2^32 commits are far away.
     const nonce = randomBytes(nonceLength);
-    const ciphertext = sealBytes(dataKey.key, plaintext, associatedData(keySet, dataKey.wrapped, identity), nonce);
+    const ciphertext = sealBytes(
+      dataKey.key,
+      plaintext,
+      associatedData(keySet, dataKey.wrapped, identity),
+      nonce,
+    );
     const sealed = {
       dataKey: dataKey.wrapped,
       nonce: Buffer.from(nonce).toString('base64url'),
@@ -98,16 +112,21 @@ export function openKeySet(
     associatedData(keySet, sealed.dataKey, identity),
     Buffer.from(sealed.nonce, 'base64url'),
   );
-  if (plaintext === undefined) return { problem: 'its authentication tag does not belong to its content, namespace, revision and etag' };
+  if (plaintext === undefined)
+    return { problem: 'its authentication tag does not belong to its content, namespace, revision and etag' };
   try {
     const privateKeys = new Map<string, KeyObject>();
     for (const [kid, der] of readEntries(plaintext)) privateKeys.set(kid, privateKeyFromPkcs8(der));
     const expected = keySet.keys.filter((key) => key.hasPrivateKey);
     const complete = expected.every((key) => {
       const privateKey = privateKeys.get(key.kid);
-      return privateKey !== undefined && canonicalJwk(publicJwkOf(privateKey, key.alg)) === canonicalJwk(key.publicJwk);
+      return (
+        privateKey !== undefined &&
+        canonicalJwk(publicJwkOf(privateKey, key.alg)) === canonicalJwk(key.publicJwk)
+      );
     });
-    if (!complete || privateKeys.size !== expected.length) return { problem: 'its private halves are not those of its public keys' };
+    if (!complete || privateKeys.size !== expected.length)
+      return { problem: 'its private halves are not those of its public keys' };
     return { privateKeys };
   } catch (error) {
     return { problem: `its private halves cannot be read (${describeError(error)})` };

@@ -51,7 +51,12 @@ export class StoreService {
     const { stored, storeTime } = await this.#call('load', async () => this.#store.load());
     const ended = moment(this.#clock);
     if (stored !== undefined && !isStored(stored)) {
-      throw this.#report(new JwtAuthorityError('store_unreadable', 'the store gave something that is no stored key set (revision, etag, updatedAt, document)'));
+      throw this.#report(
+        new JwtAuthorityError(
+          'store_unreadable',
+          'the store gave something that is no stored key set (revision, etag, updatedAt, document)',
+        ),
+      );
     }
     const halfRoundTrip = (ended.monotonic - began.monotonic) / 2;
     const difference = storeTime === undefined ? 0 : began.wall + halfRoundTrip - storeTime;
@@ -60,30 +65,42 @@ export class StoreService {
   }
 
   /** @throws `JwtAuthorityError` with code `store_unavailable`; whether the write happened is then open. */
-  async compareAndSwap(next: StoredKeySet, expected: StoredKeySet | undefined, notAfter: number): Promise<boolean> {
+  async compareAndSwap(
+    next: StoredKeySet,
+    expected: StoredKeySet | undefined,
+    notAfter: number,
+  ): Promise<boolean> {
     const token = expected === undefined ? undefined : { revision: expected.revision, etag: expected.etag };
     return this.#call('compareAndSwap', async () => this.#store.compareAndSwap(next, token, notAfter));
   }
 
-  /** Starts watching, where the store can. A failure is reported and costs only promptness. */
-  async watch(onChange: () => void): Promise<() => Promise<void>> {
+  /** Starts watching, where the store can; `undefined` if that failed, which is reported and costs only promptness. */
+  async watch(onChange: () => void): Promise<(() => Promise<void>) | undefined> {
     const none = async (): Promise<void> => {};
     if (this.#store.watch === undefined) return none;
+    const starting = (async () => (await this.#store.watch?.(onChange)) ?? none)();
     try {
-      return await this.#call('watch', async () => (await this.#store.watch?.(onChange)) ?? none);
+      return await this.#call('watch', async () => starting);
     } catch {
-      return none;
+      // One that starts after all must not go on for ever.
+      starting.then(async (stop) => stop()).catch(() => {});
+      return undefined;
     }
   }
 
   async #call<T>(method: string, work: () => Promise<T>): Promise<T> {
     const late = (): Error =>
-      new JwtAuthorityError('store_unavailable', `the store did not answer ${method} within ${this.#deadline} ms`);
+      new JwtAuthorityError(
+        'store_unavailable',
+        `the store did not answer ${method} within ${this.#deadline} ms`,
+      );
     try {
       return await withDeadline(this.#clock, this.#deadline, work(), late);
     } catch (error) {
       if (JwtAuthorityError.is(error)) throw this.#report(error);
-      throw this.#report(new JwtAuthorityError('store_unavailable', `the store failed on ${method}: ${describeError(error)}`));
+      throw this.#report(
+        new JwtAuthorityError('store_unavailable', `the store failed on ${method}: ${describeError(error)}`),
+      );
     }
   }
 
@@ -96,7 +113,12 @@ export class StoreService {
 function isStored(value: StoredKeySet): boolean {
   const { revision, etag, updatedAt, document } = value;
   return (
-    Number.isSafeInteger(revision) && revision >= 1 && typeof etag === 'string' && etag !== '' && Number.isFinite(updatedAt) && typeof document === 'string'
+    Number.isSafeInteger(revision) &&
+    revision >= 1 &&
+    typeof etag === 'string' &&
+    etag !== '' &&
+    Number.isFinite(updatedAt) &&
+    typeof document === 'string'
   );
 }
 
@@ -111,7 +133,13 @@ export class KekService {
 
   constructor(
     encrypters: readonly [KeyEncrypter, ...KeyEncrypter[]],
-    context: { namespace: string; clock: Clock; deadline: number; events: KeyRingEvents; randomBytes: RandomBytes },
+    context: {
+      namespace: string;
+      clock: Clock;
+      deadline: number;
+      events: KeyRingEvents;
+      randomBytes: RandomBytes;
+    },
   ) {
     this.#encrypters = encrypters;
     this.#namespace = context.namespace;
@@ -134,7 +162,9 @@ export class KekService {
   /** @throws `JwtAuthorityError` with code `kek_unavailable`. */
   async create(): Promise<DataKey> {
     const [primary] = this.#encrypters;
-    return this.#call(primary, 'wrap', async () => createDataKey(primary, this.#namespace, this.#randomBytes));
+    return this.#call(primary, 'wrap', async () =>
+      createDataKey(primary, this.#namespace, this.#randomBytes),
+    );
   }
 
   /** @throws `JwtAuthorityError` with code `kek_not_configured`, `kek_unavailable` or `decryption_failed`. */
@@ -153,13 +183,19 @@ export class KekService {
 
   async #call<T>(encrypter: KeyEncrypter, what: string, work: () => Promise<T>): Promise<T> {
     const late = (): Error =>
-      new JwtAuthorityError('kek_unavailable', `"${encrypter.id}" did not ${what} a data-encryption key within ${this.#deadline} ms`);
+      new JwtAuthorityError(
+        'kek_unavailable',
+        `"${encrypter.id}" did not ${what} a data-encryption key within ${this.#deadline} ms`,
+      );
     try {
       return await withDeadline(this.#clock, this.#deadline, work(), late);
     } catch (error) {
       const failure = JwtAuthorityError.is(error)
         ? error
-        : new JwtAuthorityError('kek_unavailable', `"${encrypter.id}" could not ${what} a data-encryption key: ${describeError(error)}`);
+        : new JwtAuthorityError(
+            'kek_unavailable',
+            `"${encrypter.id}" could not ${what} a data-encryption key: ${describeError(error)}`,
+          );
       this.#events.report('encrypter_error', { encrypter: encrypter.id, ...failureOf(failure) });
       throw failure;
     }

@@ -36,10 +36,16 @@ export interface Transition<Result> {
   readonly importing?: KeyPair;
   /** Whether it may be done by an instance whose clock differs from the store's: only what must not wait. */
   readonly despiteClockSkew: boolean;
-  decide(current: KeySet | undefined, now: number, newKeys: readonly NewKey[], policy: KeySetPolicy): Decision<Result>;
+  decide(
+    current: KeySet | undefined,
+    now: number,
+    newKeys: readonly NewKey[],
+    policy: KeySetPolicy,
+  ): Decision<Result>;
 }
 
-const notApplicable = (message: string): JwtAuthorityError => new JwtAuthorityError('not_applicable', message);
+const notApplicable = (message: string): JwtAuthorityError =>
+  new JwtAuthorityError('not_applicable', message);
 
 function required(keySet: KeySet | undefined): KeySet {
   if (keySet === undefined) throw new JwtAuthorityError('not_initialised', 'the store holds no key set yet');
@@ -57,7 +63,8 @@ export function dueSteps(which: 'making keys' | 'housekeeping'): Transition<read
   return {
     dataKey: makingKeys ? 'fresh' : 'present',
     trustsMemory: true,
-    despiteClockSkew: !makingKeys,
+    // A clock that is ahead would end keys that others sign and verify with.
+    despiteClockSkew: false,
     decide(current, now, newKeys, policy) {
       const steps = plan(current, now, policy).filter((step) => makesKey(step) === makingKeys);
       const missing = newKeyAlgorithms(steps).filter((alg) => prepared(newKeys, alg) === undefined);
@@ -77,7 +84,7 @@ export type RotateNowResult =
 export function rotateNow(alg: Algorithm, emergency: boolean): Transition<RotateNowResult> {
   return {
     dataKey: 'fresh',
-    despiteClockSkew: emergency,
+    despiteClockSkew: false,
     decide(current, now, newKeys, policy) {
       const newKey = prepared(newKeys, alg);
       const rotated = (keySet: KeySet, kid: string): Decision<RotateNowResult> => {
@@ -97,7 +104,10 @@ export function rotateNow(alg: Algorithm, emergency: boolean): Transition<Rotate
         return { result: { outcome: 'already_pending', kid: pending.kid, activatesAt: pending.activatesAt } };
       }
       if (newKey === undefined) return { needs: [alg] };
-      return rotated(emergency ? replace(current, policy, now, newKey) : publish(current, policy, now, newKey), newKey.kid);
+      return rotated(
+        emergency ? replace(current, policy, now, newKey) : publish(current, policy, now, newKey),
+        newKey.kid,
+      );
     },
   };
 }
@@ -111,14 +121,19 @@ export interface RollBackResult {
   readonly publishNotBefore: number;
 }
 
-export function rollBackPending(alg: Algorithm, publishNotBefore: number | undefined): Transition<RollBackResult> {
+export function rollBackPending(
+  alg: Algorithm,
+  publishNotBefore: number | undefined,
+): Transition<RollBackResult> {
   return {
     dataKey: 'present',
-    despiteClockSkew: true,
+    despiteClockSkew: false,
     decide(current, now, _newKeys, policy) {
       const pending = pendingKey(required(current), alg, now);
       if (current === undefined || pending === undefined) {
-        throw notApplicable(`no key of ${alg} is waiting to take over; one that signs already cannot be rolled back, rotate instead`);
+        throw notApplicable(
+          `no key of ${alg} is waiting to take over; one that signs already cannot be rolled back, rotate instead`,
+        );
       }
       if (activeKey(current, alg, now) === undefined) {
         throw notApplicable(`the pending key of ${alg} is its only one: rolling it back would leave none`);
@@ -127,7 +142,11 @@ export function rollBackPending(alg: Algorithm, publishNotBefore: number | undef
       const withdrawn = keySet.keys.find(({ kid }) => kid === pending.kid);
       return {
         keySet,
-        result: { kid: pending.kid, expiresAt: withdrawn?.expiresAt ?? now, publishNotBefore: keySet.publishNotBefore ?? now },
+        result: {
+          kid: pending.kid,
+          expiresAt: withdrawn?.expiresAt ?? now,
+          publishNotBefore: keySet.publishNotBefore ?? now,
+        },
       };
     },
   };
@@ -148,7 +167,8 @@ export function revokeKey(kid: string, reason: string): Transition<RevocationOut
         throw new JwtAuthorityError('unknown_kid', 'no key of this key set has this kid');
       }
       if (key.revokedAt !== undefined) return { result: 'already_revoked' };
-      if (!revocationNeedsNewKey(keySet, now, kid)) return { keySet: revoke(keySet, policy, now, { kid, reason }), result: 'revoked' };
+      if (!revocationNeedsNewKey(keySet, now, kid))
+        return { keySet: revoke(keySet, policy, now, { kid, reason }), result: 'revoked' };
       const replacement = prepared(newKeys, key.alg);
       if (replacement === undefined) return { needs: [key.alg] };
       return { keySet: revoke(keySet, policy, now, { kid, reason, replacement }), result: 'revoked' };
@@ -160,21 +180,28 @@ export function revokeKey(kid: string, reason: string): Transition<RevocationOut
 export function retireAlgorithm(alg: Algorithm): Transition<{ readonly kids: readonly string[] }> {
   return {
     dataKey: 'present',
-    despiteClockSkew: true,
+    despiteClockSkew: false,
     decide(current, now, _newKeys, policy) {
       const keySet = required(current);
       if (policy.algorithms.includes(alg)) {
-        throw notApplicable(`"${alg}" is among the configured algorithms and would be published again; take it out of "algorithms" first`);
+        throw notApplicable(
+          `"${alg}" is among the configured algorithms and would be published again; take it out of "algorithms" first`,
+        );
       }
       const pending = pendingKey(keySet, alg, now);
       const withdrawn = pending === undefined ? keySet : rollBack(keySet, policy, now, pending);
       const active = activeKey(withdrawn, alg, now);
       if (active === undefined && pending === undefined) return { result: { kids: [] } };
-      if (!algorithmsOf(keySet).some((other) => other !== alg && activeKey(keySet, other, now) !== undefined)) {
-        throw notApplicable(`no other algorithm has an active key: retiring "${alg}" would leave nothing that signs`);
+      if (
+        !algorithmsOf(keySet).some((other) => other !== alg && activeKey(keySet, other, now) !== undefined)
+      ) {
+        throw notApplicable(
+          `no other algorithm has an active key: retiring "${alg}" would leave nothing that signs`,
+        );
       }
       const { publishNotBefore: _, ...rest } = withdrawn;
-      const before = keySet.publishNotBefore === undefined ? rest : { ...rest, publishNotBefore: keySet.publishNotBefore };
+      const before =
+        keySet.publishNotBefore === undefined ? rest : { ...rest, publishNotBefore: keySet.publishNotBefore };
       return {
         keySet: active === undefined ? before : deactivate(before, policy, now, active),
         result: { kids: [active, pending].flatMap((key) => (key === undefined ? [] : [key.kid])) },
@@ -183,7 +210,11 @@ export function retireAlgorithm(alg: Algorithm): Transition<{ readonly kids: rea
   };
 }
 
-export function addImportedKey(pair: KeyPair, role: ImportRole, tokenLifetime: number): Transition<{ readonly kid: string; readonly activatesAt: number }> {
+export function addImportedKey(
+  pair: KeyPair,
+  role: ImportRole,
+  tokenLifetime: number,
+): Transition<{ readonly kid: string; readonly activatesAt: number }> {
   const { privateKey: _, ...key } = pair;
   const { kid, alg } = key;
   return {
@@ -197,13 +228,21 @@ export function addImportedKey(pair: KeyPair, role: ImportRole, tokenLifetime: n
       }
       const pending = pendingKey(current, alg, now);
       if (role === 'next' && pending !== undefined) {
-        throw notApplicable(`a key of ${alg} is waiting already, until ${inSeconds(pending.activatesAt - now)} s from now; roll it back first`);
+        throw notApplicable(
+          `a key of ${alg} is waiting already, until ${inSeconds(pending.activatesAt - now)} s from now; roll it back first`,
+        );
       }
-      if (role === 'first' && current.keys.some((known) => ['active', 'pre-activation'].includes(keyState(known, now)))) {
+      if (
+        role === 'first' &&
+        current.keys.some((known) => ['active', 'pre-activation'].includes(keyState(known, now)))
+      ) {
         throw notApplicable('another key signs, or will: import this one as "next" or "verify-only"');
       }
       const keySet = importKey(current, policy, now, { key, role, tokenLifetime });
-      return { keySet, result: { kid, activatesAt: keySet.keys.find((known) => known.kid === kid)?.activatesAt ?? now } };
+      return {
+        keySet,
+        result: { kid, activatesAt: keySet.keys.find((known) => known.kid === kid)?.activatesAt ?? now },
+      };
     },
   };
 }
@@ -224,7 +263,10 @@ function importIntoNothing(
   const steps: readonly Step[] = [{ step: 'initialise', algorithms: others }];
   const initial = required(applySteps(undefined, steps, now, policy, newKeys));
   const keySet = importKey(initial, policy, now, { key, role: first, tokenLifetime });
-  return { keySet, result: { kid: key.kid, activatesAt: keySet.keys.find(({ kid }) => kid === key.kid)?.activatesAt ?? now } };
+  return {
+    keySet,
+    result: { kid: key.kid, activatesAt: keySet.keys.find(({ kid }) => kid === key.kid)?.activatesAt ?? now },
+  };
 }
 
 /** Seals the key set as it is under a fresh data-encryption key of the primary KEK. */

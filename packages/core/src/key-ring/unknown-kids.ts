@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import { elapsed, moment, type Moment } from './services.ts';
 
 // One flood of made-up kids must not fill the memory.
 const maxRemembered = 1000;
@@ -9,7 +10,7 @@ export class UnknownKids {
   readonly #coolDown: number;
   readonly #memory: number;
   readonly #askedAt = new Map<string, number>();
-  #lastAttempt = -Infinity;
+  #lastAttempt: Moment | undefined;
 
   constructor(clock: Clock, refreshInterval: number) {
     this.#clock = clock;
@@ -19,17 +20,21 @@ export class UnknownKids {
 
   /** A read of the store begins. */
   attempted(): void {
-    this.#lastAttempt = this.#clock.monotonic();
+    this.#lastAttempt = moment(this.#clock);
   }
 
   get cooledDown(): boolean {
-    return this.#clock.monotonic() - this.#lastAttempt >= this.#coolDown;
+    return this.#lastAttempt === undefined || elapsed(this.#clock, this.#lastAttempt) >= this.#coolDown;
   }
 
   mayAsk(kid: string): boolean {
+    return this.cooledDown && !this.isKnownAsUnknown(kid);
+  }
+
+  /** Whether the store was asked lately and did not have it. */
+  isKnownAsUnknown(kid: string): boolean {
     const asked = this.#askedAt.get(kid);
-    const isRemembered = asked !== undefined && this.#clock.monotonic() - asked < this.#memory;
-    return !isRemembered && this.cooledDown;
+    return asked !== undefined && this.#clock.monotonic() - asked < this.#memory;
   }
 
   /** The store was asked and does not have it. */

@@ -57,7 +57,8 @@ export class KeySetView {
     const { from, until } = this.unchangedAround(now);
     const record = activeKey(this.keySet, alg, now);
     const privateKey = record === undefined ? undefined : this.privateKeys.get(record.kid);
-    const key = record === undefined || privateKey === undefined ? undefined : this.#signer(record, privateKey);
+    const key =
+      record === undefined || privateKey === undefined ? undefined : this.#signer(record, privateKey);
     this.#signing.set(alg, { key, from, until });
     return key;
   }

@@ -23,6 +23,13 @@ function horizonOf(policy: KeySetPolicy, propagationDelay: number, tokenLifetime
   );
 }
 
+/** The key set with room in its horizon for a key of this policy, and for one of `tokenLifetime`. */
+function withHorizon(keySet: KeySet, policy: KeySetPolicy, tokenLifetime = 0): KeySet {
+  const longest = Math.max(tokenLifetime, policy.tokenLifetime);
+  const life = horizonOf(policy, effectivePropagationDelay(keySet, policy), longest);
+  return { ...keySet, horizon: Math.max(keySet.horizon, life) };
+}
+
 /** The first key set of an empty store: one key per algorithm, active at once, because nothing older exists to prefer. */
 export function initialise(policy: KeySetPolicy, now: number, newKeys: readonly NewKey[]): KeySet {
   const { propagationDelay, staleBound } = policy;
@@ -56,15 +63,13 @@ export function publish(keySet: KeySet, policy: KeySetPolicy, now: number, newKe
   // Time passes between this decision and the write: without the commit deadline the key would sign too early.
   const activatesAt = now + propagationDelay + policy.commitDeadline;
   const active = activeKey(keySet, newKey.alg, now);
-  const { publishNotBefore: _, ...rest } = keySet;
+  const { publishNotBefore, ...rest } = withHorizon(keySet, policy, active?.tokenLifetime);
   return {
     ...rest,
+    // Published by command in spite of it: it still holds for what comes by itself.
+    ...(publishNotBefore !== undefined && publishNotBefore > now && { publishNotBefore }),
     propagationDelay: policy.propagationDelay,
     staleBound: policy.staleBound,
-    horizon: Math.max(
-      keySet.horizon,
-      horizonOf(policy, propagationDelay, active?.tokenLifetime ?? policy.tokenLifetime),
-    ),
     keys: [
       ...replaceKey(keySet.keys, active, (key) => ({
         ...key,
@@ -80,7 +85,7 @@ export function publish(keySet: KeySet, policy: KeySetPolicy, now: number, newKe
 export function replace(keySet: KeySet, policy: KeySetPolicy, now: number, newKey: NewKey): KeySet {
   const active = activeKey(keySet, newKey.alg, now);
   return {
-    ...keySet,
+    ...withHorizon(keySet, policy),
     keys: [
       ...replaceKey(keySet.keys, active, (key) => deactivated(key, keySet, policy, now)),
       record(newKey, policy, now, now - policy.clockTolerance),
@@ -92,11 +97,12 @@ export function replace(keySet: KeySet, policy: KeySetPolicy, now: number, newKe
 export function promote(keySet: KeySet, policy: KeySetPolicy, now: number, pending: KeyRecord): KeySet {
   const active = activeKey(keySet, pending.alg, now);
   const keys = replaceKey(keySet.keys, active, (key) => deactivated(key, keySet, policy, now));
-  // Dated back by the tolerance, or an instance with a slower clock would have no signer for that long.
-  return {
-    ...keySet,
-    keys: replaceKey(keys, pending, (key) => ({ ...key, activatesAt: now - policy.clockTolerance })),
-  };
+  return { ...keySet, keys: replaceKey(keys, pending, (key) => signingNow(key, policy, now)) };
+}
+
+/** The key signing now: dated back by the tolerance, or an instance with a slower clock would have no signer for that long. */
+export function signingNow(key: KeyRecord, policy: KeySetPolicy, now: number): KeyRecord {
+  return { ...key, activatesAt: Math.min(key.activatesAt, now - policy.clockTolerance) };
 }
 
 /** Ends a key's signing now, unplanned: others may go on signing with it for a stale bound and a commit deadline. */
@@ -140,11 +146,7 @@ export function prune(keySet: KeySet, now: number, kids: readonly string[]): Key
 /** Raises the token lifetime of these keys to that of the policy. */
 export function raiseLifetime(keySet: KeySet, policy: KeySetPolicy, kids: readonly string[]): KeySet {
   return {
-    ...keySet,
-    horizon: Math.max(
-      keySet.horizon,
-      horizonOf(policy, effectivePropagationDelay(keySet, policy), policy.tokenLifetime),
-    ),
+    ...withHorizon(keySet, policy),
     keys: keySet.keys.map((key) =>
       kids.includes(key.kid) ? { ...key, tokenLifetime: policy.tokenLifetime } : key,
     ),
@@ -214,7 +216,11 @@ export function revoke(
     }),
   );
   const revoked = { ...keySet, keys };
-  if (!wasActive) return revoked;
+  if (!wasActive) {
+    // To an instance with a slower clock the key may be the active one still, and the one that took over not yet.
+    const active = activeKey(revoked, target.alg, now);
+    return { ...revoked, keys: replaceKey(keys, active, (key) => signingNow(key, policy, now)) };
+  }
   const pending = pendingKey(revoked, target.alg, now);
   if (pending !== undefined) return promote(revoked, policy, now, pending);
   return replacement === undefined ? revoked : replace(revoked, policy, now, replacement);
@@ -237,16 +243,11 @@ export function importKey(
     tokenLifetime: Math.max(tokenLifetime, role === 'verify-only' ? 0 : policy.tokenLifetime),
   };
   if (role === 'next') return publish(keySet, importPolicy, now, key);
-  const added = replace(keySet, importPolicy, now, key);
-  if (role === 'first') return added;
+  if (role === 'first') return replace(keySet, importPolicy, now, key);
+  const entry = record(key, importPolicy, now, now - policy.clockTolerance);
   return {
-    ...keySet,
-    keys: [
-      ...keySet.keys,
-      ...added.keys
-        .filter(({ kid }) => kid === key.kid)
-        .map((entry) => ({ ...deactivated(entry, keySet, importPolicy, now), hasPrivateKey: false })),
-    ],
+    ...withHorizon(keySet, importPolicy),
+    keys: [...keySet.keys, { ...deactivated(entry, keySet, importPolicy, now), hasPrivateKey: false }],
   };
 }
 

@@ -89,7 +89,7 @@ export function serializeDocument({ keySet, sealed }: KeySetDocument): string {
 }
 
 function sortMembers(jwk: PublicJwk): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(jwk).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return Object.fromEntries(Object.entries(jwk).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** The same text for the same public key, in whatever order its members stand. */

@@ -1,4 +1,4 @@
-import { effectivePropagationDelay, promote } from './changes.ts';
+import { effectivePropagationDelay, promote, signingNow } from './changes.ts';
 import type { DepartedKey, KeyRecord, KeySet } from './document.ts';
 import type { KeySetPolicy } from './policy.ts';
 import { activeKey, algorithmsOf, keyState, pendingKey } from './states.ts';
@@ -9,7 +9,8 @@ export function covers(stored: KeySet, held: KeySet, now: number): boolean {
   const alive = new Map(stored.keys.map((key) => [key.kid, key]));
   const keysCovered = held.keys.every((key) => {
     const other = alive.get(key.kid);
-    if (other === undefined) return departed.has(key.kid) || (isExpired(key, now) && key.revokedAt === undefined);
+    if (other === undefined)
+      return departed.has(key.kid) || (isExpired(key, now) && key.revokedAt === undefined);
     return (
       (key.revokedAt === undefined || other.revokedAt !== undefined) &&
       other.tokenLifetime >= key.tokenLifetime &&
@@ -21,7 +22,8 @@ export function covers(stored: KeySet, held: KeySet, now: number): boolean {
 
 /** What an instance that slept for longer than a key's full life still knows for certain: what was revoked, what has gone. */
 export function revocationsOf(held: KeySet): KeySet {
-  return { ...held, keys: held.keys.filter((key) => key.revokedAt !== undefined) };
+  // Without an origin: what it does not list may be younger than its sleep, or known to it and left out here.
+  return { ...held, origin: Infinity, keys: held.keys.filter((key) => key.revokedAt !== undefined) };
 }
 
 export interface JoinInput {
@@ -41,7 +43,12 @@ export interface Joined {
  * The join of what the store has and what an instance holds (facts/protocol.md, 3). Covers both sides; both sides joined
  * by anybody give a set that covers either, so healing ends, and everyone ends on one document.
  */
-export function join(stored: JoinInput | undefined, held: JoinInput, now: number, policy: KeySetPolicy): Joined {
+export function join(
+  stored: JoinInput | undefined,
+  held: JoinInput,
+  now: number,
+  policy: KeySetPolicy,
+): Joined {
   const heldIsBase = stored === undefined || held.revision > stored.revision;
   const base = heldIsBase ? held : stored;
   const other = heldIsBase ? stored : held;
@@ -139,21 +146,28 @@ function mergeDeparted(entries: readonly DepartedKey[]): readonly DepartedKey[] 
 function longGone(stored: KeySet, held: KeySet, now: number, horizon: number): readonly DepartedKey[] {
   const known = new Set(held.keys.map(({ kid }) => kid));
   return stored.keys
-    .filter((key) => !known.has(key.kid) && key.createdAt < now - 2 * horizon && key.createdAt > held.origin)
+    .filter((key) => !known.has(key.kid) && key.createdAt < now - 2 * horizon && key.createdAt >= held.origin)
     .map(({ kid }) => ({ kid, time: now }));
 }
 
 /** Keys that only the other side has and that are over: the base has pruned them. */
 function expiredOnly(otherSet: KeySet, base: KeySet, now: number): readonly DepartedKey[] {
   const known = new Set(base.keys.map(({ kid }) => kid));
-  return otherSet.keys.filter((key) => !known.has(key.kid) && isExpired(key, now)).map(({ kid }) => ({ kid, time: now }));
+  return otherSet.keys
+    .filter((key) => !known.has(key.kid) && isExpired(key, now))
+    .map(({ kid }) => ({ kid, time: now }));
 }
 
 /** A pending key that the store lacked was never seen by verifiers: it waits a whole propagation delay again, and its predecessor signs on. */
-function postponeUnpublished(keys: readonly KeyRecord[], stored: ReadonlySet<string>, latest: Lateness): readonly KeyRecord[] {
+function postponeUnpublished(
+  keys: readonly KeyRecord[],
+  stored: ReadonlySet<string>,
+  latest: Lateness,
+): readonly KeyRecord[] {
   const activatesAt = latest.now + latest.propagationDelay + latest.commitDeadline;
   const lost = keys.filter(
-    (key) => keyState(key, latest.now) === 'pre-activation' && !stored.has(key.kid) && key.activatesAt < activatesAt,
+    (key) =>
+      keyState(key, latest.now) === 'pre-activation' && !stored.has(key.kid) && key.activatesAt < activatesAt,
   );
   return lost.reduce<readonly KeyRecord[]>((current, pending) => {
     const isPredecessor = (key: KeyRecord): boolean =>
@@ -161,7 +175,10 @@ function postponeUnpublished(keys: readonly KeyRecord[], stored: ReadonlySet<str
     return current.map((key) => {
       if (key.kid === pending.kid) return { ...key, activatesAt };
       if (!isPredecessor(key)) return key;
-      const expiresAt = Math.max(key.expiresAt ?? 0, activatesAt + key.tokenLifetime + latest.propagationDelay);
+      const expiresAt = Math.max(
+        key.expiresAt ?? 0,
+        activatesAt + key.tokenLifetime + latest.propagationDelay,
+      );
       return { ...key, deactivatesAt: activatesAt, expiresAt };
     });
   }, keys);
@@ -175,22 +192,29 @@ function leaveSigner(joined: KeySet, other: KeySet, now: number, policy: KeySetP
       .find((key) => joined.keys.some(({ kid, revokedAt }) => kid === key?.kid && revokedAt === undefined));
 
   if (firstOf(joined, activeKey) !== undefined) return { keySet: joined, needsNewKey: false };
-  const successor = firstOf(other, activeKey);
-  const pending = firstOf(joined, pendingKey);
-  if (successor !== undefined && successor.kid !== pending?.kid) {
-    const keys = joined.keys.map((key) => (key.kid === successor.kid ? signingUntil(key, pending, effectivePropagationDelay(joined, policy)) : key));
-    return { keySet: { ...joined, keys }, needsNewKey: false };
-  }
-  if (pending !== undefined) return { keySet: promote(joined, policy, now, pending), needsNewKey: false };
-  return { keySet: joined, needsNewKey: true };
+  const successor = firstOf(other, activeKey) ?? firstOf(joined, pendingKey);
+  if (successor === undefined) return { keySet: joined, needsNewKey: true };
+  const pending = pendingKey(joined, successor.alg, now);
+  if (pending?.kid === successor.kid)
+    return { keySet: promote(joined, policy, now, pending), needsNewKey: false };
+  const propagationDelay = effectivePropagationDelay(joined, policy);
+  const keys = joined.keys.map((key) =>
+    key.kid === successor.kid ? signingUntil(signingNow(key, policy, now), pending, propagationDelay) : key,
+  );
+  return { keySet: { ...joined, keys }, needsNewKey: false };
 }
 
 function signingUntil(key: KeyRecord, pending: KeyRecord | undefined, propagationDelay: number): KeyRecord {
   const { deactivatesAt: _, expiresAt, ...signing } = key;
-  if (pending === undefined || pending.alg !== key.alg) return { ...signing, hasPrivateKey: true };
+  if (pending === undefined) return { ...signing, hasPrivateKey: true };
   const end = pending.activatesAt;
   const planned = end + key.tokenLifetime + propagationDelay;
-  return { ...signing, hasPrivateKey: true, deactivatesAt: end, expiresAt: Math.max(expiresAt ?? 0, planned) };
+  return {
+    ...signing,
+    hasPrivateKey: true,
+    deactivatesAt: end,
+    expiresAt: Math.max(expiresAt ?? 0, planned),
+  };
 }
 
 function isExpired(key: KeyRecord, now: number): boolean {

@@ -38,17 +38,24 @@ export function makesKey(step: Step): step is Extract<Step, { step: 'initialise'
 
 /** The algorithms of the new keys that these steps need. */
 export function newKeyAlgorithms(steps: readonly Step[]): readonly Algorithm[] {
-  return steps.filter(makesKey).flatMap((step) => (step.step === 'initialise' ? step.algorithms : [step.alg]));
+  return steps
+    .filter(makesKey)
+    .flatMap((step) => (step.step === 'initialise' ? step.algorithms : [step.alg]));
 }
 
 /** What is due at this moment. Pure: the same document, moment and policy give the same answer on every instance. */
 export function plan(keySet: KeySet | undefined, now: number, policy: KeySetPolicy): readonly Step[] {
-  if (keySet === undefined) return policy.initialise === 'auto' ? [{ step: 'initialise', algorithms: policy.algorithms }] : [];
+  if (keySet === undefined)
+    return policy.initialise === 'auto' ? [{ step: 'initialise', algorithms: policy.algorithms }] : [];
   const { clockTolerance } = policy;
-  const kidsOf = (due: (key: KeyRecord) => boolean): readonly string[] => keySet.keys.filter(due).map(({ kid }) => kid);
+  const kidsOf = (due: (key: KeyRecord) => boolean): readonly string[] =>
+    keySet.keys.filter(due).map(({ kid }) => kid);
 
   const steps: Step[] = [];
-  const retired = kidsOf((key) => key.hasPrivateKey && key.deactivatesAt !== undefined && key.deactivatesAt + clockTolerance <= now);
+  const retired = kidsOf(
+    (key) =>
+      key.hasPrivateKey && key.deactivatesAt !== undefined && key.deactivatesAt + clockTolerance <= now,
+  );
   if (retired.length > 0) steps.push({ step: 'retire', kids: retired });
   // An instance with a slower clock must not take a pruned key for lost and put it back.
   const pruned = kidsOf((key) => key.expiresAt !== undefined && key.expiresAt + clockTolerance <= now);
@@ -64,7 +71,8 @@ export function plan(keySet: KeySet | undefined, now: number, policy: KeySetPoli
   for (const alg of algorithmsOf(keySet)) {
     const active = activeKey(keySet, alg, now);
     const due = deactivationTime(keySet, alg, now, policy);
-    if (active !== undefined && due !== undefined && due <= now) steps.push({ step: 'deactivate', alg, kid: active.kid });
+    if (active !== undefined && due !== undefined && due <= now)
+      steps.push({ step: 'deactivate', alg, kid: active.kid });
   }
   for (const alg of policy.algorithms) {
     const due = publicationTime(keySet, alg, now, policy);
@@ -79,21 +87,35 @@ function canRaiseLifetime(key: KeyRecord, policy: KeySetPolicy): boolean {
 }
 
 /** When the next key of an algorithm is to be published; `undefined` while one is pending. */
-function publicationTime(keySet: KeySet, alg: Algorithm, now: number, policy: KeySetPolicy): number | undefined {
+function publicationTime(
+  keySet: KeySet,
+  alg: Algorithm,
+  now: number,
+  policy: KeySetPolicy,
+): number | undefined {
   if (pendingKey(keySet, alg, now) !== undefined) return undefined;
   const active = activeKey(keySet, alg, now);
   const earliest = keySet.publishNotBefore ?? 0;
   // An algorithm without an active key is new here; one whose key ends without a successor has none coming.
-  if (active === undefined || active.deactivatesAt !== undefined) return Math.max(earliest, 0);
-  return Math.max(earliest, active.activatesAt + policy.rotationInterval - effectivePropagationDelay(keySet, policy));
+  if (active === undefined || active.deactivatesAt !== undefined) return earliest;
+  return Math.max(
+    earliest,
+    active.activatesAt + policy.rotationInterval - effectivePropagationDelay(keySet, policy),
+  );
 }
 
 /** When the active key of an algorithm that this instance does not use ends, if nobody renews it and another one signs. */
-function deactivationTime(keySet: KeySet, alg: Algorithm, now: number, policy: KeySetPolicy): number | undefined {
+function deactivationTime(
+  keySet: KeySet,
+  alg: Algorithm,
+  now: number,
+  policy: KeySetPolicy,
+): number | undefined {
   if (policy.algorithms.includes(alg) || pendingKey(keySet, alg, now) !== undefined) return undefined;
   const active = activeKey(keySet, alg, now);
   if (active === undefined || active.deactivatesAt !== undefined) return undefined;
-  if (!policy.algorithms.some((configured) => activeKey(keySet, configured, now) !== undefined)) return undefined;
+  if (!policy.algorithms.some((configured) => activeKey(keySet, configured, now) !== undefined))
+    return undefined;
   return active.activatesAt + policy.rotationInterval + effectivePropagationDelay(keySet, policy);
 }
 
@@ -151,8 +173,12 @@ export function upcoming(keySet: KeySet, now: number, policy: KeySetPolicy): rea
       time === undefined ? [] : [{ at: time, what, alg, kid }];
     return [
       ...(state === 'pre-activation' ? at('activate', key.activatesAt) : []),
-      ...(key.hasPrivateKey && deactivatesAt !== undefined && deactivatesAt > now ? at('deactivate', deactivatesAt) : []),
-      ...(key.hasPrivateKey && deactivatesAt !== undefined ? at('retire', deactivatesAt + clockTolerance) : []),
+      ...(key.hasPrivateKey && deactivatesAt !== undefined && deactivatesAt > now
+        ? at('deactivate', deactivatesAt)
+        : []),
+      ...(key.hasPrivateKey && deactivatesAt !== undefined
+        ? at('retire', deactivatesAt + clockTolerance)
+        : []),
       ...(state === 'destroyed' || state === 'compromised' ? [] : at('expire', expiresAt)),
       ...(expiresAt === undefined ? [] : at('prune', expiresAt + clockTolerance)),
     ];
@@ -165,5 +191,5 @@ export function upcoming(keySet: KeySet, now: number, policy: KeySetPolicy): rea
     const at = deactivationTime(keySet, alg, now, policy);
     return at === undefined ? [] : [{ at, what: 'deactivate', alg }];
   });
-  return [...events, ...publications, ...deactivations].sort((a, b) => a.at - b.at);
+  return [...events, ...publications, ...deactivations].toSorted((a, b) => a.at - b.at);
 }

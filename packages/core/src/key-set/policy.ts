@@ -80,7 +80,7 @@ export const policyOptionNames = [
   'commitDeadline',
   'maxPublishedKeys',
   'initialise',
-] as const satisfies readonly (keyof KeySetPolicyOptions)[];
+] as const;
 
 /**
  * Checks a policy and fills in its defaults.
@@ -96,27 +96,35 @@ export const policyOptionNames = [
  */
 export function resolvePolicy(options: KeySetPolicyOptions = {}): KeySetPolicy {
   checkOptions(options, 'policy', policyOptionNames);
-  const propagationDelay = milliseconds(options.propagationDelay ?? '24h', 'propagationDelay');
+  const {
+    algorithms = ['RS256'],
+    modulusLength = 2048,
+    initialise = 'auto',
+    maxPublishedKeys = 20,
+  } = options;
+  const { rotationInterval = '90d', maxTokenLifetime = '1h' } = options;
+  const { propagationDelay: delay = '24h' } = options;
+  const propagationDelay = milliseconds(delay, 'propagationDelay');
   const defaults = defaultDurations(propagationDelay);
   const duration = (name: keyof KeySetPolicyOptions, fallback: number): number =>
     options[name] === undefined ? fallback : milliseconds(options[name], name);
 
   const policy: KeySetPolicy = {
-    algorithms: checkAlgorithms(options.algorithms ?? ['RS256']),
-    modulusLength: checkInteger(options.modulusLength ?? 2048, 'modulusLength', 2048, 8192),
-    rotationInterval: milliseconds(options.rotationInterval ?? '90d', 'rotationInterval'),
+    algorithms: checkAlgorithms(algorithms),
+    modulusLength: checkInteger(modulusLength, 'modulusLength', 2048, 8192),
+    rotationInterval: milliseconds(rotationInterval, 'rotationInterval'),
     propagationDelay,
-    tokenLifetime: milliseconds(options.maxTokenLifetime ?? '1h', 'maxTokenLifetime'),
+    tokenLifetime: milliseconds(maxTokenLifetime, 'maxTokenLifetime'),
     staleBound: duration('staleBound', defaults.staleBound),
     refreshInterval: duration('refreshInterval', defaults.refreshInterval),
     jwksMaxAge: duration('jwksMaxAge', defaults.jwksMaxAge),
     staleIfError: duration('staleIfError', defaults.staleIfError),
     clockTolerance: duration('clockTolerance', defaults.clockTolerance),
     commitDeadline: duration('commitDeadline', defaults.commitDeadline),
-    maxPublishedKeys: checkInteger(options.maxPublishedKeys ?? 20, 'maxPublishedKeys', 2, 100),
-    initialise: checkOneOf(options.initialise ?? 'auto', 'initialise', ['auto', 'never']),
+    maxPublishedKeys: checkInteger(maxPublishedKeys, 'maxPublishedKeys', 2, 100),
+    initialise: checkOneOf(initialise, 'initialise', ['auto', 'never']),
   };
-  checkRules(policy, options, defaults);
+  checkRules(policy, defaults);
   return Object.freeze(policy);
 }
 
@@ -147,7 +155,7 @@ function checkAlgorithms(value: unknown): KeySetPolicy['algorithms'] {
   return Object.freeze([first, ...rest] as const);
 }
 
-function checkRules(policy: KeySetPolicy, options: KeySetPolicyOptions, defaults: DerivedDurations): void {
+function checkRules(policy: KeySetPolicy, defaults: DerivedDurations): void {
   const { propagationDelay, staleBound, jwksMaxAge, staleIfError, clockTolerance, refreshInterval } = policy;
   const { commitDeadline, rotationInterval, tokenLifetime } = policy;
   const atLeast = (name: keyof KeySetPolicyOptions, value: number, least: number): void => {
@@ -162,16 +170,14 @@ function checkRules(policy: KeySetPolicy, options: KeySetPolicyOptions, defaults
   const lag = staleBound + jwksMaxAge + staleIfError + 2 * clockTolerance;
   if (lag > propagationDelay) {
     const terms = [staleBound, jwksMaxAge, staleIfError].map(inSeconds).join(' + ');
-    const raised = (['jwksMaxAge', 'staleIfError', 'staleBound', 'clockTolerance'] as const).find(
-      (name) => policy[name] > defaults[name],
-    );
-    const hint =
-      raised === undefined
-        ? ''
-        : `Lower ${raised} (default here: ${inSeconds(defaults[raised])} s) or raise propagationDelay.`;
+    // At least one is: the defaults always fit.
+    const raised = (['jwksMaxAge', 'staleIfError', 'staleBound', 'clockTolerance'] as const)
+      .filter((name) => policy[name] > defaults[name])
+      .map((name) => `${name} (default here: ${inSeconds(defaults[name])} s)`);
     throw new TypeError(
       `"propagationDelay" (${inSeconds(propagationDelay)} s) must be at least "staleBound" + "jwksMaxAge" + "staleIfError" + 2 × "clockTolerance" ` +
-        `(${terms} + 2 × ${inSeconds(clockTolerance)} = ${inSeconds(lag)} s): a new key would sign before every cache could know it. ${hint}`.trimEnd(),
+        `(${terms} + 2 × ${inSeconds(clockTolerance)} = ${inSeconds(lag)} s): a new key would sign before every cache could know it. ` +
+        `Lower ${raised.join(' or ')} or raise propagationDelay.`,
     );
   }
   if (refreshInterval > staleBound / 2) {

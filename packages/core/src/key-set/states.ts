@@ -20,7 +20,7 @@ export function keyState(key: KeyRecord, now: number): KeyState {
 export function activeKey(keySet: KeySet, alg: Algorithm, now: number): KeyRecord | undefined {
   return keySet.keys
     .filter((key) => key.alg === alg && keyState(key, now) === 'active')
-    .sort(byActivation)
+    .toSorted(byActivation)
     .at(-1);
 }
 
@@ -28,7 +28,7 @@ export function activeKey(keySet: KeySet, alg: Algorithm, now: number): KeyRecor
 export function pendingKey(keySet: KeySet, alg: Algorithm, now: number): KeyRecord | undefined {
   return keySet.keys
     .filter((key) => key.alg === alg && keyState(key, now) === 'pre-activation')
-    .sort(byActivation)
+    .toSorted(byActivation)
     .at(0);
 }
 

@@ -6,7 +6,7 @@ import type { KeyRecord, KeySet } from './document.ts';
  * 1. Every `kid` stands once, in `keys` or in `departed`.
  * 2. `deactivatesAt` and `expiresAt` come together, and a key stays published for at least its token lifetime after it
  *    stopped signing (P4).
- * 3. A key with a private half is not revoked and signs for a while: `activatesAt < deactivatesAt`.
+ * 3. A key with a private half is not revoked and does not stop before it starts: `activatesAt ≤ deactivatesAt`.
  * 4. A key without one has an end: `deactivatesAt` and `expiresAt`.
  * 5. Of one algorithm, at most one key signs without an end.
  * 6. A reason stands only with a revocation.
@@ -32,8 +32,8 @@ function keyProblem(key: KeyRecord): string | undefined {
     return 'a key expires before the last token it may have signed';
   }
   if (key.hasPrivateKey && key.revokedAt !== undefined) return 'a revoked key has a private half';
-  if (key.hasPrivateKey && deactivatesAt !== undefined && deactivatesAt <= key.activatesAt)
-    return 'a key with a private half never signs';
+  if (key.hasPrivateKey && deactivatesAt !== undefined && deactivatesAt < key.activatesAt)
+    return 'a key with a private half stops before it starts';
   if (!key.hasPrivateKey && deactivatesAt === undefined) return 'a key without a private half has no end';
   if (key.revocationReason !== undefined && key.revokedAt === undefined)
     return 'a key has a reason of revocation but is not revoked';
