@@ -12,6 +12,7 @@ const entries = packages.flatMap(({ name, manifest }) =>
 describe('the packages as their users get them, packed and installed', () => {
   let project: string;
   let exported: Record<string, string[]>;
+  let used: unknown;
 
   beforeAll(async () => {
     project = await mkdtemp(join(tmpdir(), 'jwt-authority-'));
@@ -24,10 +25,22 @@ describe('the packages as their users get them, packed and installed', () => {
 
     await copyFile(join(import.meta.dirname, 'fixtures/use-packages.mjs'), join(project, 'use-packages.mjs'));
     const output = await run(process.execPath, ['use-packages.mjs', ...entries], project);
-    exported = JSON.parse(output) as typeof exported;
+    ({ exported, used } = JSON.parse(output) as { exported: typeof exported; used: unknown });
   }, 180_000);
 
   afterAll(() => rm(project, { recursive: true, force: true }));
+
+  test('sign, rotate and verify for a first user', () => {
+    expect(used, 'what the installed packages did in a project of their own').toEqual({
+      subjectByJose: 'user-1',
+      rotated: true,
+      subjectInAnotherProcess: 'user-1',
+      privateKeysInClear: 0,
+      contractCases: true,
+      brokenContractCases: [],
+      timersLeft: 0,
+    });
+  });
 
   test.each(entries)('%s can be imported', (entry) => {
     expect(exported[entry]).not.toHaveLength(0);

@@ -2,6 +2,7 @@ import type { JsonWebKey } from 'node:crypto';
 import type { JWTPayload } from 'jose';
 import type { KeyPair } from './algorithms.ts';
 import { JwtAuthority } from './authority.ts';
+import { maxKidLength } from './compact.ts';
 import { JwtAuthorityError } from './errors.ts';
 import { importKeyPair } from './key-import.ts';
 import { privateKeyOf, type KeyRing } from './key-ring/key-ring.ts';
@@ -70,7 +71,8 @@ export function keyStoreOf(keyRing: KeyRing): JwksKeyStore & JwksRotationTimesta
   };
   return {
     async storeKeyPair(kid, privateKey, publicKey, ttl) {
-      checkText(kid, 'kid');
+      checkText(kid, 'kid', maxKidLength);
+      if (!kid.isWellFormed()) throw misuse('kid', 'be well-formed Unicode', kid);
       if (typeof ttl !== 'number' || !(ttl > 0)) throw misuse('ttl', 'be seconds, more than 0', ttl);
       const tokenLifetime = Math.max(policy.tokenLifetime, milliseconds(ttl, 'ttl'));
       // The object is a JWK or refused.
@@ -111,6 +113,8 @@ export function keyStoreOf(keyRing: KeyRing): JwksKeyStore & JwksRotationTimesta
     },
     async getLastRotationTimestamp() {
       await prepare();
+      // The server asks this regularly: the time to destroy private halves that no longer sign (P5).
+      await keyRing.commit(dueSteps('housekeeping'));
       const now = clock.now();
       const made = keyRing.keySet?.keys.map(({ createdAt }) => createdAt) ?? [];
       const past = [toldTimestamp, ...made].filter((time) => time <= now + policy.clockTolerance);

@@ -9,9 +9,11 @@ import { checkBoolean, checkMethods, checkOptions } from './options.ts';
 /** A published key: public members, `kid`, `alg` and `use: 'sig'` (RFC 7517, 4). */
 export type PublishedJwk = JWK & { readonly kid: string; readonly alg: string; readonly use: 'sig' };
 
-/** A key as the JWKS shows it. */
+/** A key as the JWKS shows it. Its members in one order: every instance gives the same bytes, whoever made the key. */
 export function publishedJwk({ publicJwk, kid, alg }: KeyRecord): PublishedJwk {
-  return { ...publicJwk, kid, alg, use: 'sig' };
+  const { kty, ...members } = publicJwk;
+  const sorted = Object.entries(members).toSorted(([one], [other]) => (one < other ? -1 : 1));
+  return { kty, kid, alg, use: 'sig', ...Object.fromEntries(sorted) };
 }
 
 /** Keys as the JWKS lists them: the newest first. */

@@ -83,7 +83,8 @@ describe('sign', () => {
     ['jti by option', {}, { jti: 'one' }, { jti: 'one' }],
     ['jti in the payload', { jti: 'two' }, {}, { jti: 'two' }],
     ['the issuer once more', { iss: issuer }, {}, { iss: issuer }],
-    ['what is undefined counts as absent', { sub: undefined, exp: undefined }, { subject: 'u' }, { sub: 'u', exp: now + hour }],
+    // As a caller without types may do.
+    ['what is undefined counts as absent', { sub: undefined, exp: undefined } as object, { subject: 'u' }, { sub: 'u', exp: now + hour }],
     ['nested claims and any Unicode', { a: { b: [1, null, 'ü😀\u0000'] } }, {}, { a: { b: [1, null, 'ü😀\u0000'] } }],
     ['a claim named __proto__', JSON.parse('{"__proto__":{"x":1}}') as JwtClaims, {}, JSON.parse('{"__proto__":{"x":1}}') as Record<string, unknown>],
   ])('takes %s', async (_, payload, options, expected) => {

@@ -17,11 +17,11 @@ export interface FileStoreOptions {
   /** Where the key sets of all namespaces live, one folder each; made with mode 0700 by the first commit. Local disk only. */
   readonly folder: string;
   /** Whose key set this is: 1 to 128 letters, digits or `. _ : -`. Default `'default'`. */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** By what `notAfter` is judged and `watch` polls. Default: the clock of this machine. */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
   /** How often `watch` looks by itself, where the file system tells nothing; above 0. Default 5 seconds. */
-  readonly pollInterval?: Duration;
+  readonly pollInterval?: Duration | undefined;
 }
 
 /**

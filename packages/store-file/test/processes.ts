@@ -13,9 +13,8 @@ export interface Event {
   lost?: string;
   written?: boolean;
   document?: string;
-  code?: string;
-  message?: string;
-  failed?: string;
+  /** As outcomeOf says it. */
+  failure?: string;
 }
 
 export interface Running {
@@ -29,6 +28,7 @@ export interface Program {
   start(args: readonly string[], options?: SpawnOptions & { shell?: never; limit?: string }): Running;
   /** Starts it, waits for its end, answers with what it said. */
   run(args: readonly string[], options?: SpawnOptions & { shell?: never; limit?: string }): Promise<Event[]>;
+  /** Ends what still runs, and removes the program. */
   remove(): Promise<void>;
 }
 
@@ -46,6 +46,7 @@ export async function bundleProgram(): Promise<Program> {
   await bundle.write({ file, format: 'esm', codeSplitting: false });
   await bundle.close();
 
+  const children = new Set<Running['child']>();
   const start: Program['start'] = (args, { limit, ...options } = {}) => {
     const child = spawn(
       limit === undefined ? process.execPath : 'bash',
@@ -54,6 +55,7 @@ export async function bundleProgram(): Promise<Program> {
         : ['-c', `${limit}; exec "$@"`, 'bash', process.execPath, file, ...args],
       { cwd: folder, ...options, stdio: ['ignore', 'pipe', 'pipe'] },
     );
+    children.add(child);
     const events: Event[] = [];
     createInterface({ input: child.stdout }).on('line', (line) => {
       // A line of a killed process may be cut short: then it was not said.
@@ -64,6 +66,7 @@ export async function bundleProgram(): Promise<Program> {
     const ended = new Promise<number | string>((resolve, reject) => {
       child.on('error', reject);
       child.on('close', (code, signal) => {
+        children.delete(child);
         if (stderr === '') resolve(signal ?? code ?? 'unknown');
         else reject(new Error(`The process failed: ${stderr}`));
       });
@@ -77,6 +80,10 @@ export async function bundleProgram(): Promise<Program> {
       await ended;
       return events;
     },
-    remove: () => rm(folder, { recursive: true, force: true }),
+    remove: async () => {
+      // Those of a test that failed in the middle.
+      for (const child of children) child.kill('SIGKILL');
+      await rm(folder, { recursive: true, force: true });
+    },
   };
 }

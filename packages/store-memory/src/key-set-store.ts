@@ -3,9 +3,9 @@ import type { Clock, KeySetStore, LoadResult, StoredKeySet } from '@jwt-authorit
 
 export interface MemoryStoreOptions {
   /** Whose key set this is: 1 to 128 letters, digits or `. _ : -`. Default `'default'`. */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** Where `storeTime` comes from, by which `notAfter` is judged. Default: the clock of this machine. */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }
 
 /**

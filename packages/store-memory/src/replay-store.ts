@@ -12,9 +12,9 @@ import type { Clock, ReplayStore } from '@jwt-authority/core';
 
 export interface MemoryReplayStoreOptions {
   /** By what time values are forgotten. Default: the clock of this machine. */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
   /** How many values are remembered at a time, about 150 bytes each; 1 to 10,000,000. Default 100,000. */
-  readonly maxEntries?: number;
+  readonly maxEntries?: number | undefined;
 }
 
 /**

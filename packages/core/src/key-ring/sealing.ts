@@ -1,6 +1,7 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { nonceLength, openBytes, sealBytes } from '../aead.ts';
 import { pkcs8, privateKeyFromPkcs8, publicJwkOf } from '../algorithms.ts';
+import { decodeBase64url } from '../encoding.ts';
 import { describeError, JwtAuthorityError } from '../errors.ts';
 import {
   associatedData,
@@ -106,11 +107,17 @@ export function openKeySet(
   identity: DocumentIdentity,
 ): { readonly privateKeys: PrivateKeys } | { readonly problem: string } {
   const { keySet, sealed } = document;
+  // Only the one text that these bytes have, or a document could be altered to another that opens as well.
+  const ciphertext = decodeBase64url(sealed.ciphertext);
+  const nonce = decodeBase64url(sealed.nonce);
+  if (ciphertext === undefined || nonce === undefined) {
+    return { problem: 'its ciphertext or nonce is not in canonical form' };
+  }
   const plaintext = openBytes(
     dataKey.key,
-    Buffer.from(sealed.ciphertext, 'base64url'),
+    ciphertext,
     associatedData(keySet, sealed.dataKey, identity),
-    Buffer.from(sealed.nonce, 'base64url'),
+    nonce,
   );
   if (plaintext === undefined)
     return { problem: 'its authentication tag does not belong to its content, namespace, revision and etag' };

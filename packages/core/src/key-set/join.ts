@@ -109,7 +109,7 @@ function mergeKey(key: KeyRecord, other: KeyRecord | undefined, latest: Lateness
     key.expiresAt === undefined && revokedBy === undefined
       ? undefined
       : Math.max(
-          key.expiresAt ?? 0,
+          key.expiresAt ?? unplannedExpiry(merged, latest),
           other.expiresAt ?? unplannedExpiry(merged, latest),
           (key.deactivatesAt ?? latest.now) + merged.tokenLifetime + latest.propagationDelay,
         );

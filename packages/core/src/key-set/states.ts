@@ -16,11 +16,15 @@ export function keyState(key: KeyRecord, now: number): KeyState {
   return key.activatesAt <= now ? 'active' : 'pre-activation';
 }
 
-/** The key of this algorithm that signs at this moment: of those active the one that took over last. */
+/**
+ * The key of this algorithm that signs at this moment: of those active the one that goes on signing for longest, then the
+ * one that took over last. They overlap by clocks that are behind: a key that was stopped at once is active there until
+ * its end, besides the one that replaced it, which is dated back and must count everywhere as the one to be succeeded.
+ */
 export function activeKey(keySet: KeySet, alg: Algorithm, now: number): KeyRecord | undefined {
   return keySet.keys
     .filter((key) => key.alg === alg && keyState(key, now) === 'active')
-    .toSorted(byActivation)
+    .toSorted((a, b) => byEnd(a, b) || byActivation(a, b))
     .at(-1);
 }
 
@@ -44,6 +48,11 @@ export function isPublished(key: KeyRecord, now: number): boolean {
 /** The algorithms that have keys, in the order in which they first appear. */
 export function algorithmsOf(keySet: KeySet): readonly Algorithm[] {
   return [...new Set(keySet.keys.map((key) => key.alg))];
+}
+
+function byEnd(a: KeyRecord, b: KeyRecord): number {
+  const [left, right] = [a.deactivatesAt ?? Infinity, b.deactivatesAt ?? Infinity];
+  return left === right ? 0 : left - right;
 }
 
 // The kid decides between equal times, so that every instance sees the same order.

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { failsBefore, losesReply } from '../support/faulty-store.ts';
+import { failsBefore, losesReply, parseStored } from '../support/faulty-store.ts';
 import { codeOf, type Instance, timing, World } from '../support/world.ts';
 
 const untilDue = '33m';
 const interval = timing.rotationInterval / 1000;
 
 async function expectVerifies(instance: Instance, token: string, why: string): Promise<void> {
-  expect(await codeOf(instance.authority.verify(token)), why).toBe('done');
+  expect(await codeOf(instance.authority.verify(token)), `P8: ${why}`).toBe('done');
 }
 
 /** Every instance reads the store until none finds anything new. */
@@ -99,8 +99,7 @@ describe('P8: a store that lost data is healed', () => {
   it('P8: an old backup that is restored loses nothing that happened since', async () => {
     const world = new World();
     const [instance] = await world.startMany(2);
-    const backup = await world.shared.current();
-    if (backup === undefined) throw new Error('no backup');
+    const backup = await world.shared.stored();
     await world.clock.advance(untilDue);
     await instance.rotator.checkAndRotateKeys();
     await world.clock.advance(1100);
@@ -108,7 +107,7 @@ describe('P8: a store that lost data is healed', () => {
     await settle(world);
     const token = await instance.sign();
     const { activeKid } = instance;
-    expect(activeKid, 'the second key signs by now').not.toBe(JSON.parse(backup.document).keys[0].kid);
+    expect(activeKid, 'the second key signs by now').not.toBe(parseStored(backup).keys[0]?.kid);
 
     await world.shared.put(backup);
     await settle(world);
@@ -125,8 +124,7 @@ describe('P8: a store that lost data is healed', () => {
     const world = new World();
     const [left, right] = await world.startMany(2);
     if (right === undefined) throw new Error('two instances');
-    const common = await world.shared.current();
-    if (common === undefined) throw new Error('nothing stored');
+    const common = await world.shared.stored();
     await left.rotator.rotateNow({ emergency: true });
     const leftToken = await left.sign();
     await world.shared.put(common);
@@ -165,8 +163,7 @@ describe('P8: a store that lost data is healed', () => {
   it('P8: a document that covers what is held is adopted whatever its revision', async () => {
     const world = new World();
     const instance = await world.start();
-    const older = await world.shared.current();
-    if (older === undefined) throw new Error('nothing stored');
+    const older = await world.shared.stored();
     await instance.rotator.rewrap();
     await instance.rotator.rewrap();
     expect(instance.keyRing.revision, 'two commits that changed nothing of the keys').toBe(3);
@@ -221,8 +218,7 @@ describe('P8: a revocation is never undone', () => {
     const world = new World();
     const [instance] = await world.startMany(2);
     const token = await instance.sign();
-    const backup = await world.shared.current();
-    if (backup === undefined) throw new Error('no backup');
+    const backup = await world.shared.stored();
     await instance.rotator.revoke(instance.activeKid, { reason: 'laptop stolen' });
     await settle(world);
 
@@ -246,8 +242,7 @@ describe('P8: a revocation is never undone', () => {
     const instance = await world.start();
     const token = await instance.sign();
     const revokedKid = instance.activeKid;
-    const backup = await world.shared.current();
-    if (backup === undefined) throw new Error('no backup');
+    const backup = await world.shared.stored();
     await instance.rotator.revoke(revokedKid, { reason: 'laptop stolen' });
     instance.rotator.start();
     await world.clock.advance(2 * interval);
@@ -274,8 +269,7 @@ describe('P8: a revocation is never undone', () => {
     await instance.rotator.checkAndRotateKeys();
     await world.clock.advance(1100);
     const revokedKid = instance.activeKid;
-    const backup = await world.shared.current();
-    if (backup === undefined) throw new Error('no backup');
+    const backup = await world.shared.stored();
     await instance.rotator.revoke(revokedKid, { reason: 'laptop stolen' });
     instance.rotator.start();
     const horizon = instance.keySet.horizon / 1000;
@@ -326,8 +320,7 @@ describe('P8: an instance that slept for longer than a key lives', () => {
     const [gone, sleeper] = await world.startMany(2);
     if (sleeper === undefined) throw new Error('two instances');
     const token = await sleeper.sign();
-    const backup = await world.shared.current();
-    if (backup === undefined) throw new Error('no backup');
+    const backup = await world.shared.stored();
     await sleeper.rotator.revoke(sleeper.activeKid, { reason: 'laptop stolen' });
     await gone.keyRing.close();
     // Everybody sleeps; then an operator restores a backup from before the revocation.
@@ -345,7 +338,7 @@ describe('P8: an instance that slept for longer than a key lives', () => {
     const newToken = await sleeper.sign();
     await expectVerifies(sleeper, newToken, 'the only key of the backup is revoked: a new one must be there');
     expect(
-      (await world.shared.document()).keys.find(({ kid }) => kid === JSON.parse(backup.document).keys[0].kid)
+      (await world.shared.document()).keys.find(({ kid }) => kid === parseStored(backup).keys[0]?.kid)
         ?.revokedAt,
       'the store must know',
     ).toBeDefined();

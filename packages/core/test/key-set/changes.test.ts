@@ -39,7 +39,7 @@ describe('the first key set (protocol 2: immediate activation)', () => {
     const keySet = initialise(both, start, [newKey('a'), newKey('b', 'EdDSA')]);
     expect(validate(keySet)).toBeUndefined();
     for (const kid of ['a', 'b']) {
-      expect(keyOf(keySet, kid), kid).toMatchObject({
+      expect(keyOf(keySet, kid), `key ${kid}`).toMatchObject({
         createdAt: start,
         activatesAt: start - clockTolerance,
         tokenLifetime,

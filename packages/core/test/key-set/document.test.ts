@@ -63,7 +63,13 @@ function problemOf(candidate: string): string | undefined {
 }
 
 const notCanonical = 'it is not in canonical form';
-const optionalMembers = ['publishNotBefore', 'deactivatesAt', 'expiresAt', 'revokedAt', 'revocationReason'];
+const optionalMembers = new Set([
+  'publishNotBefore',
+  'deactivatesAt',
+  'expiresAt',
+  'revokedAt',
+  'revocationReason',
+]);
 const inside = everything(parsedText()).filter(([path]) => path.length > 0);
 const named = inside.filter(([path]) => typeof path.at(-1) === 'string');
 
@@ -120,7 +126,7 @@ describe('P6: what is not format 1 to the letter is refused', () => {
   it('P6: every member that is missing, except for the optional ones', () => {
     for (const [path] of named) {
       const result = kindOf(altered(path, undefined));
-      const optional = optionalMembers.includes(String(path.at(-1)));
+      const optional = optionalMembers.has(String(path.at(-1)));
       expect(result, `without ${path.join('.')}`).toBe(optional ? 'document' : 'rejected');
     }
     expect(named.length, 'this looked at the whole document').toBeGreaterThan(50);
@@ -162,12 +168,12 @@ describe('P6: what is not format 1 to the letter is refused', () => {
     'P6: %s out of its range',
     (name) => {
       for (const value of [-1, 0.5, 8.64e15 + 1, 1e300]) {
-        expect(problemOf(altered([name], value)), String(value)).toBe(
+        expect(problemOf(altered([name], value)), `for ${value}`).toBe(
           `its "${name}" is missing or not what format 1 has there`,
         );
       }
       for (const value of [0, 8.64e15])
-        expect(kindOf(altered([name], value)), String(value)).toBe('document');
+        expect(kindOf(altered([name], value)), `for ${value}`).toBe('document');
     },
   );
 
@@ -175,10 +181,10 @@ describe('P6: what is not format 1 to the letter is refused', () => {
     'P6: %s of a key out of its range',
     (name) => {
       for (const value of [-1, 0.5, 8.64e15 + 1]) {
-        expect(problemOf(altered(['keys', 0, name], value)), String(value)).toMatch(/^its "keys"/);
+        expect(problemOf(altered(['keys', 0, name], value)), `for ${value}`).toMatch(/^its "keys"/);
       }
       for (const value of [0, 8.64e15])
-        expect(kindOf(altered(['keys', 0, name], value)), String(value)).toBe('document');
+        expect(kindOf(altered(['keys', 0, name], value)), `for ${value}`).toBe('document');
     },
   );
 
@@ -214,10 +220,11 @@ describe('P6: what is not format 1 to the letter is refused', () => {
   ])('P6: %j out of its range', (path, wrong, right) => {
     for (const value of wrong) {
       const candidate = altered(path, value);
-      expect(kindOf(candidate), JSON.stringify(value)).toBe('rejected');
+      expect(kindOf(candidate), `for ${JSON.stringify(value)}`).toBe('rejected');
       expect(problemOf(candidate), 'found by its own check').not.toBe(notCanonical);
     }
-    for (const value of right) expect(kindOf(altered(path, value)), JSON.stringify(value)).toBe('document');
+    for (const value of right)
+      expect(kindOf(altered(path, value)), `for ${JSON.stringify(value)}`).toBe('document');
   });
 
   it('P6: more keys or departed keys than there can be', () => {
@@ -391,12 +398,13 @@ describe('P6: associated data binds identity and every public field', () => {
       ([, value]) => typeof value !== 'object',
     );
     const change = (value: Json): Json =>
-      typeof value === 'number' ? value + 1 : typeof value === 'boolean' ? !value : `${String(value)}x`;
+      typeof value === 'number'
+        ? value + 1
+        : typeof value === 'boolean'
+          ? !value
+          : `${JSON.stringify(value)}x`;
     const sets = fields.flatMap(([path, value]) => {
-      const changedText = [
-        change(value),
-        ...(optionalMembers.includes(String(path.at(-1))) ? [undefined] : []),
-      ];
+      const changedText = [change(value), ...(optionalMembers.has(String(path.at(-1))) ? [undefined] : [])];
       return changedText.map((replacement) => {
         const { sealed: _, ...set } = JSON.parse(altered(path, replacement)) as KeySet & { sealed: unknown };
         return { path: path.join('.'), bytes: bytesOf(set) };

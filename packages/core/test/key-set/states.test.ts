@@ -82,6 +82,23 @@ describe('active key (protocol 2)', () => {
     expect(activeKey(keySet, 'ES256', start), 'nothing signs yet').toBeUndefined();
   });
 
+  it('is the one that signs on, where two overlap: by a clock that is behind, a key that was stopped at once still looks active', () => {
+    const stopped = record('stopped', {
+      activatesAt: start + 5,
+      deactivatesAt: start + 9,
+      expiresAt: start + 99,
+    });
+    const successor = record('successor', { activatesAt: start + 3 });
+    expect(
+      activeKey(setOf(stopped, successor), 'ES256', start + 6)?.kid,
+      'dated back before the other took over',
+    ).toBe('successor');
+    const ending = { ...successor, deactivatesAt: start + 20, expiresAt: start + 99 };
+    expect(activeKey(setOf(ending, stopped), 'ES256', start + 6)?.kid, 'also once it has an end itself').toBe(
+      'successor',
+    );
+  });
+
   it('is the same on every instance when two activate at once: the kid decides, not the order', () => {
     const [left, right] = [record('left', {}), record('right', {})];
     expect(activeKey(setOf(left, right), 'ES256', start)?.kid).toBe('right');

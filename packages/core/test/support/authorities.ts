@@ -119,7 +119,8 @@ export async function verdict(promise: Promise<unknown>): Promise<string> {
     await promise;
     return 'accepted';
   } catch (error) {
-    if (JwtAuthorityError.is(error)) return error.code === 'malformed' ? `malformed: ${error.reason}` : error.code;
+    if (JwtAuthorityError.is(error))
+      return error.code === 'malformed' ? `malformed: ${error.reason}` : error.code;
     if (error instanceof TypeError) return 'TypeError';
     throw error;
   }

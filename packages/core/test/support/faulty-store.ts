@@ -73,6 +73,12 @@ export function shows(result: LoadResult): Fault {
 
 export type StoreMethod = 'load' | 'compareAndSwap';
 
+export type StoredDocument = KeySet & { readonly sealed: SealedPrivateKeys };
+
+export function parseStored({ document }: StoredKeySet): StoredDocument {
+  return JSON.parse(document) as StoredDocument;
+}
+
 /** What a fleet shares: a real memory store, and what may happen to it besides commits. */
 export class SharedStore {
   readonly namespace: string;
@@ -95,10 +101,15 @@ export class SharedStore {
     return (await this.#real.load()).stored;
   }
 
-  async document(): Promise<KeySet & { readonly sealed: SealedPrivateKeys }> {
+  /** What is stored; there must be something. */
+  async stored(): Promise<StoredKeySet> {
     const stored = await this.current();
     if (stored === undefined) throw new Error('nothing is stored');
-    return JSON.parse(stored.document) as KeySet & { sealed: SealedPrivateKeys };
+    return stored;
+  }
+
+  async document(): Promise<StoredDocument> {
+    return parseStored(await this.stored());
   }
 
   /** Loses everything. */
@@ -114,9 +125,7 @@ export class SharedStore {
 
   /** Replaces what is stored by what `change` makes of it. */
   async alter(change: (stored: StoredKeySet) => StoredKeySet): Promise<void> {
-    const stored = await this.current();
-    if (stored === undefined) throw new Error('nothing is stored');
-    await this.put(change(stored));
+    await this.put(change(await this.stored()));
   }
 }
 

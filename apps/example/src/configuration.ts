@@ -1,0 +1,122 @@
+import { randomBytes } from 'node:crypto';
+import { keyFromEnv, localEncrypter, milliseconds } from '@jwt-authority/core';
+import type { Algorithm, Duration, KeyEncrypter, KeySetPolicyOptions, KeySetStore } from '@jwt-authority/core';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Configuration {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly issuer: string;
+  readonly client: { readonly id: string; readonly secret: string; readonly isGenerated: boolean };
+  readonly store: KeySetStore;
+  readonly encrypter: KeyEncrypter;
+  readonly policy: KeySetPolicyOptions;
+}
+
+/** A new store is one more entry, and one more dependency of this app. It is loaded only if it is named. */
+const stores: Readonly<Record<string, (env: Environment) => Promise<KeySetStore>>> = {
+  async memory() {
+    const { memoryStore } = await import('@jwt-authority/store-memory');
+    return memoryStore();
+  },
+  async file(env) {
+    const { fileStore } = await import('@jwt-authority/store-file');
+    return fileStore({ folder: env['KEYS_FOLDER'] || './keys' });
+  },
+};
+
+/** As with the stores. */
+const encrypters: Readonly<Record<string, (env: Environment) => Promise<KeyEncrypter>>> = {
+  async local(env) {
+    return localEncrypter({ key: keyFromEnv('JWT_AUTHORITY_KEY', { env }) });
+  },
+};
+
+const durations = {
+  ROTATION_INTERVAL: 'rotationInterval',
+  PROPAGATION_DELAY: 'propagationDelay',
+  MAX_TOKEN_LIFETIME: 'maxTokenLifetime',
+  STALE_BOUND: 'staleBound',
+  REFRESH_INTERVAL: 'refreshInterval',
+  JWKS_MAX_AGE: 'jwksMaxAge',
+  STALE_IF_ERROR: 'staleIfError',
+  CLOCK_TOLERANCE: 'clockTolerance',
+  COMMIT_DEADLINE: 'commitDeadline',
+} as const satisfies Record<string, keyof KeySetPolicyOptions>;
+
+/**
+ * What the environment says, checked. Variables that are empty count as not set.
+ *
+ * @throws {TypeError} that names the variable.
+ */
+export async function readConfiguration(env: Environment): Promise<Configuration> {
+  const port = readPort(env['PORT'] || '3000');
+  return {
+    host: env['HOST'] || '127.0.0.1',
+    port,
+    issuer: readIssuer(env['ISSUER'], port),
+    client: {
+      id: env['CLIENT_ID'] || 'demo',
+      secret: env['CLIENT_SECRET'] || randomBytes(24).toString('base64url'),
+      isGenerated: !env['CLIENT_SECRET'],
+    },
+    store: await choose('STORE', stores, env['STORE'] || 'file')(env),
+    encrypter: await choose('ENCRYPTER', encrypters, env['ENCRYPTER'] || 'local')(env),
+    policy: readPolicy(env),
+  };
+}
+
+/** A message of the library, with the variables in place of the options that they set. */
+export function inVariables(message: string): string {
+  return Object.entries({ ...durations, ALGORITHMS: 'algorithms', INITIALISE: 'initialise' }).reduce(
+    (text, [variable, option]) => text.replaceAll(new RegExp(`\\b${option}\\b`, 'g'), variable),
+    message,
+  );
+}
+
+function choose<Value>(variable: string, choices: Readonly<Record<string, Value>>, name: string): Value {
+  const choice = Object.hasOwn(choices, name) ? choices[name] : undefined;
+  if (choice === undefined) {
+    throw new TypeError(`"${variable}" must be one of ${Object.keys(choices).join(', ')}, got "${name}"`);
+  }
+  return choice;
+}
+
+function readPort(text: string): number {
+  const port = Number(text);
+  if (!/^\d+$/.test(text) || port > 65_535) throw new TypeError('"PORT" must be a number from 0 to 65535');
+  return port;
+}
+
+function readIssuer(text: string | undefined, port: number): string {
+  if (!text && port === 0) throw new TypeError('"ISSUER" must be set where "PORT" is 0, any free one');
+  const issuer = text || `http://localhost:${port}`;
+  const url = URL.canParse(issuer) ? new URL(issuer) : undefined;
+  const isLocal = ['localhost', '127.0.0.1'].includes(url?.hostname ?? '');
+  if (url?.origin !== issuer || !(url.protocol === 'https:' || (url.protocol === 'http:' && isLocal))) {
+    const rule = 'be an https: URL without a path or a slash at its end; http: only for localhost';
+    throw new TypeError(`"ISSUER" must ${rule}`);
+  }
+  return issuer;
+}
+
+function readPolicy(env: Environment): KeySetPolicyOptions {
+  const given = Object.entries(durations).flatMap(([variable, option]) => {
+    const text = env[variable];
+    return text ? [[option, readDuration(variable, text)] as const] : [];
+  });
+  return {
+    ...Object.fromEntries(given),
+    // The library checks the names, and that this is one of the two words.
+    ...(env['ALGORITHMS'] && { algorithms: env['ALGORITHMS'].split(',').map((name) => name.trim()) as Algorithm[] }),
+    ...(env['INITIALISE'] && { initialise: env['INITIALISE'] as 'auto' | 'never' }),
+  };
+}
+
+function readDuration(variable: string, text: string): Duration {
+  const duration = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : text;
+  milliseconds(duration, variable);
+  return duration;
+}

@@ -1,0 +1,3 @@
+import { sentinelSet, testContracts } from './contract.ts';
+
+testContracts('sentinels', sentinelSet, { freeze: false });
