@@ -18,11 +18,22 @@ test("core's bundle holds core and jose, and names no storage or cloud client", 
 });
 
 describe('dependencies point inward', () => {
-  test.each(packages)('$name', ({ name, manifest }) => {
-    const needed = Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies });
-    const ours = needed.filter((other) => other.startsWith('@jwt-authority/'));
-    expect(name === CORE ? needed : ours).toEqual(name === CORE ? ['jose'] : [CORE]);
+  const needs = ({ manifest }: (typeof packages)[number]): string[] =>
+    Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }).toSorted();
+
+  test('core needs jose and nothing else', () => {
+    expect(packages.filter(({ name }) => name === CORE).flatMap(needs)).toEqual(['jose']);
   });
+
+  // What the Redis stores share stands between them and core.
+  const between = new Map([['@jwt-authority/store-ioredis', ['@jwt-authority/redis-protocol']]]);
+  test.each(packages.filter(({ name }) => name !== CORE))(
+    '$name needs core, and no other adapter',
+    (adapter) => {
+      const ours = needs(adapter).filter((other) => other.startsWith('@jwt-authority/'));
+      expect(ours).toEqual([CORE, ...(between.get(adapter.name) ?? [])]);
+    },
+  );
 });
 
 describe('relative imports stay inside src', () => {

@@ -1,6 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { keyFromEnv, localEncrypter, milliseconds } from '@jwt-authority/core';
-import type { Algorithm, Duration, KeyEncrypter, KeySetPolicyOptions, KeySetStore } from '@jwt-authority/core';
+import type {
+  Algorithm,
+  Duration,
+  KeyEncrypter,
+  KeySetPolicyOptions,
+  KeySetStore,
+} from '@jwt-authority/core';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -44,7 +50,7 @@ const durations = {
   STALE_IF_ERROR: 'staleIfError',
   CLOCK_TOLERANCE: 'clockTolerance',
   COMMIT_DEADLINE: 'commitDeadline',
-} as const satisfies Record<string, keyof KeySetPolicyOptions>;
+} as const;
 
 /**
  * What the environment says, checked. Variables that are empty count as not set.
@@ -110,7 +116,9 @@ function readPolicy(env: Environment): KeySetPolicyOptions {
   return {
     ...Object.fromEntries(given),
     // The library checks the names, and that this is one of the two words.
-    ...(env['ALGORITHMS'] && { algorithms: env['ALGORITHMS'].split(',').map((name) => name.trim()) as Algorithm[] }),
+    ...(env['ALGORITHMS'] && {
+      algorithms: env['ALGORITHMS'].split(',').map((name) => name.trim()) as Algorithm[],
+    }),
     ...(env['INITIALISE'] && { initialise: env['INITIALISE'] as 'auto' | 'never' }),
   };
 }

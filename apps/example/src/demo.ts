@@ -2,7 +2,17 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { firstKey, curtain, revocation, rotation, secrets, suddenDeath, takeover, tampering, twoProcesses } from './demo/acts.ts';
+import {
+  firstKey,
+  curtain,
+  revocation,
+  rotation,
+  secrets,
+  suddenDeath,
+  takeover,
+  tampering,
+  twoProcesses,
+} from './demo/acts.ts';
 import { Stage } from './demo/stage.ts';
 import { DoesNotHold, linesThatHold } from './demo/story.ts';
 import { start } from './start.ts';
@@ -39,7 +49,9 @@ async function demo(): Promise<void> {
     stage.clear();
   }
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  console.log(`\nAll ${linesThatHold()} lines hold, in ${seconds} s. Keep a server running: npx --yes pnpm@10.34.9 demo --serve`);
+  console.log(
+    `\nAll ${linesThatHold()} lines hold, in ${seconds} s. Keep a server running: npx --yes pnpm@10.34.9 demo --serve`,
+  );
 }
 
 /** A server to try by hand, until Ctrl-C. */
@@ -64,9 +76,13 @@ async function serve(folder: string | undefined): Promise<void> {
   curl -H "Authorization: Bearer $TOKEN" ${server.url}/protected
 `);
     if (!hasKey && folder !== undefined) {
-      console.log(`The keys in ${folder} open with this key only. To start on them again:\n\n  export JWT_AUTHORITY_KEY=${key}\n`);
+      console.log(
+        `The keys in ${folder} open with this key only. To start on them again:\n\n  export JWT_AUTHORITY_KEY=${key}\n`,
+      );
     }
-    await interruption().catch((reason: Error) => console.log(reason.message));
+    await interruption().catch((reason: unknown) =>
+      console.log(reason instanceof Error ? reason.message : reason),
+    );
     await server.close();
   } finally {
     if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true });

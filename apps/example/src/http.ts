@@ -37,14 +37,21 @@ export function sendJson(
 }
 
 /** Answers every request: by a route, or with 404, 405, what the handler threw, or 500. */
-export function router(routes: Routes): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
+export function router(
+  routes: Routes,
+): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   return async (request, response) => {
     try {
       await findHandler(routes, request)(request, response);
     } catch (error) {
       if (response.headersSent) return void response.destroy();
       if (error instanceof HttpError) {
-        return sendJson(response, error.status, { error: error.code, error_description: error.message }, error.headers);
+        return sendJson(
+          response,
+          error.status,
+          { error: error.code, error_description: error.message },
+          error.headers,
+        );
       }
       // Our own fault: for the log, not for the client.
       console.error(error);
@@ -60,8 +67,12 @@ function findHandler(routes: Routes, { url = '/', method = 'GET' }: IncomingMess
   const name = method === 'HEAD' ? 'GET' : method;
   const handler = Object.hasOwn(methods, name) ? methods[name] : undefined;
   if (handler === undefined) {
-    const allow = Object.keys(methods).flatMap((allowed) => (allowed === 'GET' ? ['GET', 'HEAD'] : [allowed]));
-    throw new HttpError(405, 'method_not_allowed', 'this path has other methods', { allow: allow.join(', ') });
+    const allow = Object.keys(methods).flatMap((allowed) =>
+      allowed === 'GET' ? ['GET', 'HEAD'] : [allowed],
+    );
+    throw new HttpError(405, 'method_not_allowed', 'this path has other methods', {
+      allow: allow.join(', '),
+    });
   }
   return handler;
 }

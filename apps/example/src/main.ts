@@ -11,7 +11,9 @@ try {
   const { issuer, client } = server.configuration;
   console.log(`Listening on ${server.url} as ${issuer}`);
   console.log(`Keys:   ${server.url}/.well-known/jwks.json`);
-  console.log(`Client: ${client.id}${client.isGenerated ? `, secret ${client.secret} (made for this run; set CLIENT_SECRET)` : ''}`);
+  console.log(
+    `Client: ${client.id}${client.isGenerated ? `, secret ${client.secret} (made for this run; set CLIENT_SECRET)` : ''}`,
+  );
 } catch (error) {
   console.error(`Cannot start: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;

@@ -1,4 +1,9 @@
-import { JwtAuthorityError, type JwtAuthority, type JwtAuthorityErrorCode, type JwtClaims } from '@jwt-authority/core';
+import {
+  JwtAuthorityError,
+  type JwtAuthority,
+  type JwtAuthorityErrorCode,
+  type JwtClaims,
+} from '@jwt-authority/core';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { HttpError, type Handler } from './http.ts';
 
@@ -49,7 +54,8 @@ async function verify(authority: JwtAuthority, token: string, audience: string):
     return await authority.verify(token, { audience });
   } catch (error) {
     if (!JwtAuthorityError.is(error)) throw error;
-    if (tokenProblems.has(error.code)) throw refusal(401, 'invalid_token', `error_description="${error.code}"`, error.code);
+    if (tokenProblems.has(error.code))
+      throw refusal(401, 'invalid_token', `error_description="${error.code}"`, error.code);
     // The token may be good: this instance cannot tell now.
     throw new HttpError(503, 'temporarily_unavailable', error.code, { 'retry-after': '1' });
   }

@@ -31,7 +31,11 @@ export function createAuthServer({ authority, issuer, client }: AuthServerOption
     '/health': {
       GET(_request, response) {
         const { status, since, code } = authority.keyRing.health();
-        sendJson(response, status === 'fresh' ? 200 : 503, { status, since: new Date(since).toISOString(), code });
+        sendJson(response, status === 'fresh' ? 200 : 503, {
+          status,
+          since: new Date(since).toISOString(),
+          code,
+        });
       },
     },
     '/health/live': { GET: (_request, response) => sendJson(response, 200, { status: 'live' }) },

@@ -1,5 +1,11 @@
 import type { AddressInfo } from 'node:net';
-import { createJwtAuthority, describeError, type JwksRotator, type KeyRingEvents, type Logger } from '@jwt-authority/core';
+import {
+  createJwtAuthority,
+  describeError,
+  type JwksRotator,
+  type KeyRingEvents,
+  type Logger,
+} from '@jwt-authority/core';
 import { inVariables, readConfiguration, type Configuration, type Environment } from './configuration.ts';
 import { closeServer, createAuthServer } from './server.ts';
 
@@ -17,11 +23,16 @@ export interface RunningServer {
 export async function start(env: Environment, logger?: Logger): Promise<RunningServer> {
   const configuration = await readConfiguration(env);
   const { issuer, client, store, encrypter, policy, host, port } = configuration;
-  const authority = await createJwtAuthority({ issuer, typ: 'at+jwt', store, encrypter, logger, ...policy }).catch(
-    (error: unknown) => {
-      throw error instanceof TypeError ? new TypeError(inVariables(error.message)) : error;
-    },
-  );
+  const authority = await createJwtAuthority({
+    issuer,
+    typ: 'at+jwt',
+    store,
+    encrypter,
+    logger,
+    ...policy,
+  }).catch((error: unknown) => {
+    throw error instanceof TypeError ? new TypeError(inVariables(error.message)) : error;
+  });
   const server = createAuthServer({ authority, issuer, client });
   try {
     await new Promise<void>((resolve, reject) => {
@@ -41,7 +52,7 @@ export async function start(env: Environment, logger?: Logger): Promise<RunningS
     rotator: authority.rotator,
     events: authority.keyRing.events,
     close() {
-      closed ??= closeServer(server).finally(async () => authority.close());
+      closed ??= closeServer(server).then(async () => authority.close());
       return closed;
     },
   };

@@ -51,7 +51,9 @@ function authenticate(
     throw new HttpError(400, 'invalid_request', 'the client authenticates in two ways at once');
   }
   const [id, secret] =
-    authorization === undefined ? [form.get('client_id'), form.get('client_secret')] : decodeBasic(authorization);
+    authorization === undefined
+      ? [form.get('client_id'), form.get('client_secret')]
+      : decodeBasic(authorization);
   // Both are compared, whatever the first gives: the time it takes tells nothing.
   if (![isEqual(id, client.id), isEqual(secret, client.secret)].every(Boolean)) {
     throw new HttpError(401, 'invalid_client', 'the client is unknown, or its secret is wrong', {

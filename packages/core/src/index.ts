@@ -1,9 +1,10 @@
+export { type Algorithm, type KeyPair, type PublicJwk } from './algorithms.ts';
 export {
-  type Algorithm,
-  type KeyPair,
-  type PublicJwk,
-} from './algorithms.ts';
-export { JwtAuthority, type JwtAuthorityOptions, type VerifiedToken, type VerifyOptions } from './authority.ts';
+  JwtAuthority,
+  type JwtAuthorityOptions,
+  type VerifiedToken,
+  type VerifyOptions,
+} from './authority.ts';
 export type { SignOptions } from './claims-to-sign.ts';
 export type { JwtClaims } from './claims.ts';
 export { systemClock, withDeadline, type Clock } from './clock.ts';
@@ -19,7 +20,13 @@ export {
 export { KeyRingEvents, type KeyRingEventMap, type KeyRingEventName, type Logger } from './events.ts';
 export { adaptiveExecutor, inlineExecutor, type CryptoExecutor } from './executor.ts';
 export type { Explanation, KeyStatus } from './explain.ts';
-export { jwksHandler, jwksResponse, type JwksHandlerOptions, type JwksSource, type PublishedJwk } from './jwks.ts';
+export {
+  jwksHandler,
+  jwksResponse,
+  type JwksHandlerOptions,
+  type JwksSource,
+  type PublishedJwk,
+} from './jwks.ts';
 export type { Health } from './key-ring/health.ts';
 export { KeyRing, type Publication } from './key-ring/key-ring.ts';
 export type { KeyRingOptions } from './key-ring/options.ts';

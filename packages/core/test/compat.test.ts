@@ -9,7 +9,7 @@ import {
   type JwtVerifier,
   type KeyGenerator,
 } from '../src/compat.ts';
-import { JwtAuthority, KeyRing, localEncrypter, RotatingJwtAuthority } from '../src/index.ts';
+import { JwtAuthority, KeyRing, localEncrypter, type RotatingJwtAuthority } from '../src/index.ts';
 import type { KeyRingOptions } from '../src/index.ts';
 import { fakeClock, type FakeClock } from '../src/testing.ts';
 import { memoryStore } from '../../store-memory/src/index.ts';
@@ -52,7 +52,7 @@ async function storePair(keyStore: JwksKeyStore, kid: string, ttl = 36_000): Pro
   await keyStore.storeKeyPair(kid, privateKey, publicKey, ttl);
 }
 
-const kidsOf = (keys: readonly object[]): unknown[] => keys.map((key) => Reflect.get(key, 'kid'));
+const kidsOf = (keys: readonly object[]): unknown[] => keys.map((key): unknown => Reflect.get(key, 'kid'));
 
 async function activeKid(keyStore: JwksKeyStore): Promise<unknown> {
   return Reflect.get((await keyStore.getPrivateKey()) ?? {}, 'kid');
@@ -105,7 +105,9 @@ describe('storeKeyPair', () => {
     expect(kidsOf(await keyStore.getPublicKeys()), 'published, oldest first').toEqual(['first', 'second']);
     expect(await activeKid(keyStore), 'not signing').toBe('first');
     await clock.advance(24 * 3600 + 9);
-    expect(await activeKid(keyStore), 'until the propagation delay and the commit deadline are over').toBe('first');
+    expect(await activeKid(keyStore), 'until the propagation delay and the commit deadline are over').toBe(
+      'first',
+    );
     await clock.advance(1);
     expect(await activeKid(keyStore), 'then it takes over').toBe('second');
     expect(ignored, 'none was turned away').toEqual([]);
@@ -139,7 +141,9 @@ describe('storeKeyPair', () => {
     await storePair(keyStore, 'first');
     store.state = 'down';
     await keyRing.revoke('first', 'test');
-    expect(await verdict(keyStore.getPrivateKey()), 'the revoked key is not handed out').toBe('no_active_key');
+    expect(await verdict(keyStore.getPrivateKey()), 'the revoked key is not handed out').toBe(
+      'no_active_key',
+    );
     store.state = 'up';
     await storePair(keyStore, 'second');
     expect(await activeKid(keyStore), 'something signs, and it is not the revoked one').not.toBe('first');
@@ -163,15 +167,18 @@ describe('storeKeyPair', () => {
     const other = keyStoreOf(fresh);
     expect(await activeKid(other), 'another process reads it from the store').toBe(kid);
     const { token } = await new JwtAuthority({ keyRing: fresh }).sign({});
-    expect(await verdict(new JwtAuthority({ keyRing: fresh }).verify(token)), 'and its tokens verify').toBe('accepted');
+    expect(await verdict(new JwtAuthority({ keyRing: fresh }).verify(token)), 'and its tokens verify').toBe(
+      'accepted',
+    );
   });
 
   it('a kid that is not well-formed Unicode is refused and spoils nothing', async () => {
     const { join } = fleet();
     const keyStore = keyStoreOf(join());
-    expect((await rejection(storePair(keyStore, 'bad\ud800'))).message, 'it could not be sealed and read again').toBe(
-      '"kid" must be well-formed Unicode, got a string of 4 characters',
-    );
+    expect(
+      (await rejection(storePair(keyStore, 'bad\ud800'))).message,
+      'it could not be sealed and read again',
+    ).toBe('"kid" must be well-formed Unicode, got a string of 4 characters');
     await storePair(keyStore, 'good');
     expect(await activeKid(keyStoreOf(join())), 'the store can be read').toBe('good');
   });
@@ -190,7 +197,10 @@ describe('storeKeyPair', () => {
       await clock.advance(24 * 3600 + 10);
       expect(await activeKid(keyStore), 'the first one has signed its last token').toBe('second');
       await clock.advance((stays + day) / 1000 - 1);
-      expect(kidsOf(await keyStore.getPublicKeys()), `ttl ${ttl} s: as long as its last token and caches may live`).toContain('first');
+      expect(
+        kidsOf(await keyStore.getPublicKeys()),
+        `ttl ${ttl} s: as long as its last token and caches may live`,
+      ).toContain('first');
       await clock.advance(1);
       expect(kidsOf(await keyStore.getPublicKeys()), `ttl ${ttl} s: not for ever`).toEqual(['second']);
       await keyRing.close();
@@ -211,21 +221,63 @@ describe('storeKeyPair', () => {
   });
 
   it.each<[what: string, args: (pair: ReturnType<typeof pairOf>) => readonly unknown[], expected: string]>([
-    ['an empty kid', ({ privateKey, publicKey }) => ['', privateKey, publicKey, 60], '"kid" must be a text of 1 to 256 characters, got an empty string'],
-    ['a long kid', ({ privateKey, publicKey }) => ['k'.repeat(257), privateKey, publicKey, 60], '"kid" must be a text of 1 to 256 characters, got a string of 257 characters'],
-    ['a kid that is no text', ({ privateKey, publicKey }) => [{}, privateKey, publicKey, 60], '"kid" must be a text of 1 to 256 characters, got an object'],
-    ['no private key', ({ publicKey }) => ['k', undefined, publicKey, 60], '"privateKey" must be a private key as PEM (PKCS#8), as JWK object or as KeyObject, got undefined'],
+    [
+      'an empty kid',
+      ({ privateKey, publicKey }) => ['', privateKey, publicKey, 60],
+      '"kid" must be a text of 1 to 256 characters, got an empty string',
+    ],
+    [
+      'a long kid',
+      ({ privateKey, publicKey }) => ['k'.repeat(257), privateKey, publicKey, 60],
+      '"kid" must be a text of 1 to 256 characters, got a string of 257 characters',
+    ],
+    [
+      'a kid that is no text',
+      ({ privateKey, publicKey }) => [{}, privateKey, publicKey, 60],
+      '"kid" must be a text of 1 to 256 characters, got an object',
+    ],
+    [
+      'no private key',
+      ({ publicKey }) => ['k', undefined, publicKey, 60],
+      '"privateKey" must be a private key as PEM (PKCS#8), as JWK object or as KeyObject, got undefined',
+    ],
     ['a public key in its place', ({ publicKey }) => ['k', publicKey, publicKey, 60], 'unusable_key'],
-    ['no public key', ({ privateKey }) => ['k', privateKey, undefined, 60], '"publicKey" must be a public JWK, got undefined'],
-    ['the public key of another pair', ({ privateKey }) => ['k', privateKey, pairOf().publicKey, 60], 'unusable_key'],
-    ['ttl 0', ({ privateKey, publicKey }) => ['k', privateKey, publicKey, 0], '"ttl" must be seconds, more than 0, got the number 0'],
-    ['ttl NaN', ({ privateKey, publicKey }) => ['k', privateKey, publicKey, Number.NaN], '"ttl" must be seconds, more than 0, got the number NaN'],
-    ['ttl as text', ({ privateKey, publicKey }) => ['k', privateKey, publicKey, '10h'], '"ttl" must be seconds, more than 0, got a string of 3 characters'],
-    ['ttl without end', ({ privateKey, publicKey }) => ['k', privateKey, publicKey, Infinity], `"ttl" must be seconds as a number, or a text like '90d', '15m', '30s', not negative, got the number Infinity`],
+    [
+      'no public key',
+      ({ privateKey }) => ['k', privateKey, undefined, 60],
+      '"publicKey" must be a public JWK, got undefined',
+    ],
+    [
+      'the public key of another pair',
+      ({ privateKey }) => ['k', privateKey, pairOf().publicKey, 60],
+      'unusable_key',
+    ],
+    [
+      'ttl 0',
+      ({ privateKey, publicKey }) => ['k', privateKey, publicKey, 0],
+      '"ttl" must be seconds, more than 0, got the number 0',
+    ],
+    [
+      'ttl NaN',
+      ({ privateKey, publicKey }) => ['k', privateKey, publicKey, Number.NaN],
+      '"ttl" must be seconds, more than 0, got the number NaN',
+    ],
+    [
+      'ttl as text',
+      ({ privateKey, publicKey }) => ['k', privateKey, publicKey, '10h'],
+      '"ttl" must be seconds, more than 0, got a string of 3 characters',
+    ],
+    [
+      'ttl without end',
+      ({ privateKey, publicKey }) => ['k', privateKey, publicKey, Infinity],
+      `"ttl" must be seconds as a number, or a text like '90d', '15m', '30s', not negative, got the number Infinity`,
+    ],
   ])('refuses %s, and stores nothing', async (_, args, expected) => {
     const keyRing = fleet().join();
     const { storeKeyPair } = keyStoreOf(keyRing);
-    const error = await rejection(Promise.resolve(Reflect.apply(storeKeyPair, undefined, [...args(pairOf())])));
+    const error = await rejection(
+      Promise.resolve(Reflect.apply(storeKeyPair, undefined, [...args(pairOf())])),
+    );
     expect('code' in error ? error.code : error.message, 'what is wrong').toBe(expected);
     expect(keyRing.keySet, 'the store is as empty as before').toBeUndefined();
   });
@@ -234,7 +286,9 @@ describe('storeKeyPair', () => {
     const keyStore = keyStoreOf(fleet({ algorithms: ['Ed25519'] }).join());
     const error = await rejection(storePair(keyStore, 'k'));
     expect(error, 'a setting to mend').toBeInstanceOf(TypeError);
-    expect(error.message, 'names it').toBe(`"privateKey" must be for one of the key ring's "algorithms" (Ed25519), got one for ES256`);
+    expect(error.message, 'names it').toBe(
+      `"privateKey" must be for one of the key ring's "algorithms" (Ed25519), got one for ES256`,
+    );
   });
 
   it('says when the store is down, and when it may not make the first key', async () => {
@@ -257,7 +311,8 @@ describe('getPrivateKey and getPublicKeys', () => {
     const kids = await Promise.all(asked.map(activeKid));
     expect(new Set(kids).size, 'one key').toBe(1);
     expect(kids[0], 'with a name').toEqual(expect.any(String));
-    for (const keyStore of keyStores) expect(kidsOf(await keyStore.getPublicKeys()), 'and only this').toEqual([kids[0]]);
+    for (const keyStore of keyStores)
+      expect(kidsOf(await keyStore.getPublicKeys()), 'and only this').toEqual([kids[0]]);
   });
 
   it('P7: beyond the stale bound no key is handed out: what it signs, others may not verify', async () => {
@@ -308,7 +363,9 @@ describe('the rotation timestamp', () => {
     await keyStore.setLastRotationTimestamp(start - hour);
     expect(await keyStore.getLastRotationTimestamp(), 'the key is newer').toBe(start);
     await keyStore.setLastRotationTimestamp(start + 2 * hour + 20_000);
-    expect(await keyStore.getLastRotationTimestamp(), 'a clock that is a little ahead').toBe(start + 2 * hour);
+    expect(await keyStore.getLastRotationTimestamp(), 'a clock that is a little ahead').toBe(
+      start + 2 * hour,
+    );
     await keyRing.close();
   });
 
@@ -328,7 +385,9 @@ describe('the rotation timestamp', () => {
 
   it.each([Number.NaN, Infinity, -1, '0', null, undefined])('refuses %s', async (value) => {
     const { setLastRotationTimestamp } = keyStoreOf(fleet().join());
-    const error = await rejection(Reflect.apply(setLastRotationTimestamp, undefined, [value]) as Promise<unknown>);
+    const error = await rejection(
+      Reflect.apply(setLastRotationTimestamp, undefined, [value]) as Promise<unknown>,
+    );
     expect(error.message, 'names it').toMatch(/^"rotationTimestamp" must be epoch milliseconds, got /);
   });
 
@@ -351,7 +410,9 @@ describe('the rotation timestamp', () => {
 it('keyStoreOf takes a key ring', () => {
   for (const value of [undefined, null, {}, 'keyRing']) {
     // Wrong on purpose.
-    expect(() => keyStoreOf(value as never), 'misuse').toThrow(/^"keyRing" must be an object with ready\(\), commit\(\), publication\(\), got /);
+    expect(() => keyStoreOf(value as never), 'misuse').toThrow(
+      /^"keyRing" must be an object with ready\(\), commit\(\), publication\(\), got /,
+    );
   }
 });
 
@@ -404,11 +465,15 @@ describe('an OAuth server written against the interfaces', () => {
       await checkTogether();
       await look();
       expect(seen.size, `keys after ${rotation} rotations by both at once`).toBe(rotation + 1);
-      const before = await Promise.all(servers.map(async ({ authority }) => authority.sign({ sub: 'user-1' })));
+      const before = await Promise.all(
+        servers.map(async ({ authority }) => authority.sign({ sub: 'user-1' })),
+      );
       expect(new Set(before.map(({ kid }) => kid)).size, 'both sign with one key').toBe(1);
       await clock.advance('25h');
       await checkTogether();
-      const after = await Promise.all(servers.map(async ({ authority }) => authority.sign({ sub: 'user-1' })));
+      const after = await Promise.all(
+        servers.map(async ({ authority }) => authority.sign({ sub: 'user-1' })),
+      );
       expect(new Set(after.map(({ kid }) => kid)).size, 'still').toBe(1);
       expect(after[0]?.kid, 'the next one').not.toBe(before[0]?.kid);
       for (const { token } of [...before, ...after]) await everywhere(token);
@@ -425,11 +490,14 @@ describe('an OAuth server written against the interfaces', () => {
     const world = fleet({ algorithms: ['RS256'] });
     const servers = [startServer(world, 7 * day), startServer(world, 7 * day)];
     const tokens = await Promise.all(
-      Array.from({ length: 8 }, () => servers).flat().map(async ({ authority }) => authority.sign({ sub: 'user-1' })),
+      Array.from({ length: 8 }, () => servers)
+        .flat()
+        .map(async ({ authority }) => authority.sign({ sub: 'user-1' })),
     );
     expect(new Set(tokens.map(({ kid }) => kid)).size, 'keys').toBe(1);
     for (const { token } of tokens) {
-      for (const { authority } of servers) expect((await authority.verify(token)).sub, 'verifies').toBe('user-1');
+      for (const { authority } of servers)
+        expect((await authority.verify(token)).sub, 'verifies').toBe('user-1');
     }
     expect(await servers[1]?.authority.getCurrentKid(), 'the same').toBe(tokens[0]?.kid);
     await Promise.all(servers.map(async ({ keyRing }) => keyRing.close()));

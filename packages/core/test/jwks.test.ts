@@ -1,4 +1,10 @@
-import { Agent, createServer, request as httpRequest, type IncomingHttpHeaders, type RequestListener } from 'node:http';
+import {
+  Agent,
+  createServer,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type RequestListener,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createRemoteJWKSet, jwtVerify, type JSONWebKeySet } from 'jose';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -40,7 +46,11 @@ interface Answer {
 /** One request without any header of its own: fetch would add `accept`. */
 async function send(
   url: URL,
-  { method = 'GET', headers = {}, agent }: { method?: string; headers?: Record<string, string>; agent?: Agent } = {},
+  {
+    method = 'GET',
+    headers = {},
+    agent,
+  }: { method?: string; headers?: Record<string, string>; agent?: Agent } = {},
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const request = httpRequest(url, { method, headers, agent }, (response) => {
@@ -48,7 +58,11 @@ async function send(
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', reject);
       response.on('end', () => {
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks).toString() });
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: Buffer.concat(chunks).toString(),
+        });
       });
     });
     request.on('error', reject);
@@ -57,7 +71,11 @@ async function send(
 }
 
 /** The fetch form: what it answers to GET with these headers. */
-async function ask(source: JwksSource, headers: Record<string, string> = {}, method = 'GET'): Promise<Response> {
+async function ask(
+  source: JwksSource,
+  headers: Record<string, string> = {},
+  method = 'GET',
+): Promise<Response> {
   return jwksResponse(source, new Request('https://auth.example.com/jwks', { method, headers }));
 }
 
@@ -78,7 +96,11 @@ describe('the JWKS over HTTP', () => {
       etag: expect.stringMatching(/^"[\w-]{43}"$/) as string,
     });
     expect(headers, 'no browser is let in').not.toHaveProperty('access-control-allow-origin');
-    expect(await send(url), 'the same again, to the byte').toMatchObject({ status, body, headers: { etag: headers.etag } });
+    expect(await send(url), 'the same again, to the byte').toMatchObject({
+      status,
+      body,
+      headers: { etag: headers.etag },
+    });
   });
 
   it('the fetch form answers the same', async () => {
@@ -111,7 +133,7 @@ describe('the JWKS over HTTP', () => {
     const head = await send(url, { method: 'HEAD' });
     const same = ['etag', 'cache-control', 'content-type', 'content-length', 'vary'] as const;
     expect(head.status, 'as GET').toBe(200);
-    for (const name of same) expect(head.headers[name], name).toBe(of[name]);
+    for (const name of same) expect(head.headers[name], `the header ${name}`).toBe(of[name]);
     expect(head.body, 'no content').toBe('');
     await authority.close();
     const failed = await ask(authority, {}, 'HEAD');
@@ -131,8 +153,13 @@ describe('the JWKS over HTTP', () => {
     const { authority } = await setUp();
     const url = await serve(jwksHandler(authority, { cors: true }));
     const origin = 'https://app.example';
-    expect((await send(url, { headers: { origin } })).headers, 'GET').toMatchObject({ 'access-control-allow-origin': '*' });
-    const preflight = await send(url, { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'GET' } });
+    expect((await send(url, { headers: { origin } })).headers, 'GET').toMatchObject({
+      'access-control-allow-origin': '*',
+    });
+    const preflight = await send(url, {
+      method: 'OPTIONS',
+      headers: { origin, 'access-control-request-method': 'GET' },
+    });
     expect(preflight.status, 'a preflight has no content').toBe(204);
     expect(preflight.headers, 'what a browser may do').toMatchObject({
       'access-control-allow-origin': '*',
@@ -144,7 +171,10 @@ describe('the JWKS over HTTP', () => {
     expect([post.status, post.headers.allow], 'still read only').toEqual([405, 'GET, HEAD, OPTIONS']);
     await authority.close();
     const failed = await send(url, { headers: { origin } });
-    expect([failed.status, failed.headers['access-control-allow-origin']], 'a failure can be read too').toEqual([503, '*']);
+    expect(
+      [failed.status, failed.headers['access-control-allow-origin']],
+      'a failure can be read too',
+    ).toEqual([503, '*']);
   });
 
   it.each<[accept: string | undefined, type: string]>([
@@ -177,7 +207,9 @@ describe('the JWKS over HTTP', () => {
     const { authority } = await setUp();
     const response = await ask(authority, accept === undefined ? {} : { accept });
     expect(response.headers.get('content-type'), 'the type that the client likes best').toBe(type);
-    expect((await response.json()) as JSONWebKeySet, 'the same content').toEqual(await authority.getPublicKeys());
+    expect((await response.json()) as JSONWebKeySet, 'the same content').toEqual(
+      await authority.getPublicKeys(),
+    );
   });
 
   it('has another ETag for each content type: they are two representations', async () => {
@@ -211,20 +243,26 @@ describe('the JWKS over HTTP', () => {
     expect(answer.status, 'RFC 9110, 13.1.2').toBe(status);
     expect(answer.body, 'a 304 has no content').toBe(status === 304 ? '' : body);
     const kept = ['etag', 'cache-control', 'vary'] as const;
-    for (const name of kept) expect(answer.headers[name], `${name} renews what the cache has`).toBe(headers[name]);
+    for (const name of kept)
+      expect(answer.headers[name], `${name} renews what the cache has`).toBe(headers[name]);
   });
 
   it('P1: max-age is that of the policy, and shorter around a key that had to sign at once', async () => {
     const { authority, clock } = await setUp();
-    const cacheControl = async (): Promise<string | null> => (await ask(authority)).headers.get('cache-control');
-    expect(await cacheControl(), 'the first key signs at once').toBe('public, max-age=60, stale-if-error=3600');
+    const cacheControl = async (): Promise<string | null> =>
+      (await ask(authority)).headers.get('cache-control');
+    expect(await cacheControl(), 'the first key signs at once').toBe(
+      'public, max-age=60, stale-if-error=3600',
+    );
     await clock.advance('6h');
     expect(await cacheControl(), 'settled').toBe('public, max-age=600, stale-if-error=3600');
     await authority.rotator.rotateNow({ emergency: true });
     expect(await cacheControl(), 'an emergency').toBe('public, max-age=60, stale-if-error=3600');
     await clock.advance('6h');
     await authority.rotator.rotateNow();
-    expect(await cacheControl(), 'an ordinary rotation is published long before').toBe('public, max-age=600, stale-if-error=3600');
+    expect(await cacheControl(), 'an ordinary rotation is published long before').toBe(
+      'public, max-age=600, stale-if-error=3600',
+    );
   });
 
   it('P1: max-age is rounded down, never up', async () => {
@@ -261,7 +299,11 @@ describe('the JWKS over HTTP', () => {
     const other = new JwtAuthority({ keyRing });
     const url = await serve(jwksHandler(other));
     store.state = 'down';
-    expect(await send(url), 'down').toMatchObject({ status: 503, body: '{"error":"store_unavailable"}', headers: { 'retry-after': '5' } });
+    expect(await send(url), 'down').toMatchObject({
+      status: 503,
+      body: '{"error":"store_unavailable"}',
+      headers: { 'retry-after': '5' },
+    });
     store.state = 'up';
     expect(await send(url), 'empty').toMatchObject({ status: 503, body: '{"error":"not_initialised"}' });
     await authority.generateKeyPair();
@@ -290,7 +332,10 @@ describe('the JWKS over HTTP', () => {
     const { kid } = await authority.sign({}, { alg: 'Ed25519' });
     await authority.rotator.revoke(kid, { reason: 'test' });
     const { keys } = (await (await ask(authority)).json()) as JSONWebKeySet;
-    expect(keys.map((key) => key.kid), 'a revoked key is gone').not.toContain(kid);
+    expect(
+      keys.map((key) => key.kid),
+      'a revoked key is gone',
+    ).not.toContain(kid);
     expect(await secrets(), 'its replacement').toEqual([]);
     expect(pairs, 'made by the source given').toEqual([]);
     await authority.close();
@@ -357,16 +402,24 @@ describe('an unexpected failure', () => {
         response.writeHead(500).end('handled by the application');
       });
     });
-    expect(await send(url), 'the application decides').toMatchObject({ status: 500, body: 'handled by the application' });
+    expect(await send(url), 'the application decides').toMatchObject({
+      status: 500,
+      body: 'handled by the application',
+    });
     expect(errors, 'it is told what').toEqual([new RangeError('a fault of this library')]);
   });
 
   it('becomes a 500 without a word where there is no next()', async () => {
-    expect(await send(await serve(jwksHandler(broken))), 'nothing is told').toMatchObject({ status: 500, body: '' });
+    expect(await send(await serve(jwksHandler(broken))), 'nothing is told').toMatchObject({
+      status: 500,
+      body: '',
+    });
   });
 
   it('rejects in the fetch form', async () => {
-    expect(await ask(broken).catch((error: unknown) => error), 'for the framework').toBeInstanceOf(RangeError);
+    expect(await ask(broken).catch((error: unknown) => error), 'for the framework').toBeInstanceOf(
+      RangeError,
+    );
   });
 
   it('a good answer does not call next()', async () => {
@@ -425,7 +478,9 @@ describe('an independent verifier', () => {
     await jwks.reload();
     expect(await judge(next.token), 'revoked').toMatch(/JWKSNoMatchingKey/);
     const replacement = await authority.sign({});
-    expect(await judge(replacement.token), 'its replacement, by the fetch that an unknown kid causes').toBe('accepted');
+    expect(await judge(replacement.token), 'its replacement, by the fetch that an unknown kid causes').toBe(
+      'accepted',
+    );
     await authority.close();
     expect(clock.timers, 'nothing is left').toBe(0);
   });

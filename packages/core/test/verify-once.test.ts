@@ -12,7 +12,9 @@ interface Claim {
 }
 
 /** A replay store whose `claim` does this; it records what it was asked. */
-function recordingStore(claim: (value: string, ttlSeconds: number) => unknown): ReplayStore & { claims: Claim[] } {
+function recordingStore(
+  claim: (value: string, ttlSeconds: number) => unknown,
+): ReplayStore & { claims: Claim[] } {
   const claims: Claim[] = [];
   const unused = async (): Promise<never> => {
     throw new Error('only claim is atomic');
@@ -34,7 +36,9 @@ describe('verifyOnce', () => {
   it('50 uses at once: exactly one succeeds', async () => {
     const { authority } = await setUp({ replayStore: memoryReplayStore<string>() });
     const { token } = await authority.sign({ sub: 'user-1' }, { jti: true, expiresIn: '15m' });
-    const uses = await Promise.all(Array.from({ length: 50 }, async () => verdict(authority.verifyOnce(token))));
+    const uses = await Promise.all(
+      Array.from({ length: 50 }, async () => verdict(authority.verifyOnce(token))),
+    );
     expect(uses.filter((use) => use === 'accepted').length, 'first uses').toBe(1);
     expect(uses.filter((use) => use === 'replayed').length, 'replays').toBe(49);
   });
@@ -75,7 +79,9 @@ describe('verifyOnce', () => {
     expect(await verdict(authority.verifyOnce(token)), 'first use').toBe('accepted');
     // Time goes on for the store only: this instance stands for one that is slower, and still takes the token.
     await storeClock.advance(119.999);
-    expect(await verdict(authority.verifyOnce(token)), 'exp, leeway and tolerance are not over').toBe('replayed');
+    expect(await verdict(authority.verifyOnce(token)), 'exp, leeway and tolerance are not over').toBe(
+      'replayed',
+    );
     await storeClock.advance(0.001);
     expect(await verdict(authority.verifyOnce(token)), 'over: the store has forgotten').toBe('accepted');
   });
@@ -87,28 +93,69 @@ describe('verifyOnce', () => {
     clock.step(90_000);
     expect(await verdict(authority.verifyOnce(token)), 'the verdict').toBe('expired');
     expect(await verdict(authority.verifyOnce(`${token}=`)), 'the verdict').toBe('malformed: not_base64url');
-    expect(await verdict(authority.verifyOnce(token, { clockTolerance: '1h', audience: 'x' })), 'the verdict').toBe('missing_claim');
+    expect(
+      await verdict(authority.verifyOnce(token, { clockTolerance: '1h', audience: 'x' })),
+      'the verdict',
+    ).toBe('missing_claim');
     expect(replayStore.claims, 'whoever has no valid token cannot use up another one').toEqual([]);
   });
 
   it.each<[what: string, fails: () => unknown, message: string]>([
-    ['rejects', async () => Promise.reject(new Error('redis://user:secret@host')), 'the replay store failed: Error'],
-    ['rejects with a system code', async () => Promise.reject(Object.assign(new Error('secret'), { code: 'ECONNREFUSED' })), 'the replay store failed: Error ECONNREFUSED'],
-    ['throws', () => { throw new TypeError('secret'); }, 'the replay store failed: TypeError'],
-    ['rejects with no error', async () => { throw 'secret'; /* eslint-disable-line typescript/only-throw-error -- clients do */ }, 'the replay store failed: a thrown string'],
-    ['says that it is full', () => { throw new JwtAuthorityError('replay_store_unavailable', 'the store is full'); }, 'the store is full'],
-    ['fails with another code of ours', () => { throw new JwtAuthorityError('store_unavailable', 'no answer'); }, 'the replay store failed: no answer'],
+    [
+      'rejects',
+      async () => Promise.reject(new Error('redis://user:secret@host')),
+      'the replay store failed: Error',
+    ],
+    [
+      'rejects with a system code',
+      async () => Promise.reject(Object.assign(new Error('secret'), { code: 'ECONNREFUSED' })),
+      'the replay store failed: Error ECONNREFUSED',
+    ],
+    [
+      'throws',
+      () => {
+        throw new TypeError('secret');
+      },
+      'the replay store failed: TypeError',
+    ],
+    [
+      'rejects with no error',
+      async () => {
+        throw 'secret'; /* eslint-disable-line typescript/only-throw-error -- clients do */
+      },
+      'the replay store failed: a thrown string',
+    ],
+    [
+      'says that it is full',
+      () => {
+        throw new JwtAuthorityError('replay_store_unavailable', 'the store is full');
+      },
+      'the store is full',
+    ],
+    [
+      'fails with another code of ours',
+      () => {
+        throw new JwtAuthorityError('store_unavailable', 'no answer');
+      },
+      'the replay store failed: no answer',
+    ],
   ])('fails closed when the store %s', async (_, fails, message) => {
     const { authority } = await setUp({ replayStore: recordingStore(fails) });
     const { token } = await authority.sign({}, { jti: true });
     const error = await rejection(authority.verifyOnce(token));
-    expect(error, 'nobody can say that it was not used').toMatchObject({ code: 'replay_store_unavailable', retryable: true });
+    expect(error, 'nobody can say that it was not used').toMatchObject({
+      code: 'replay_store_unavailable',
+      retryable: true,
+    });
     expect(error.message, 'what is known, nothing secret').toBe(message);
     expect(error.cause, 'a cause could carry a connection string').toBeUndefined();
   });
 
   it('fails closed when the store hangs, at the deadline', async () => {
-    const { authority, clock } = await setUp({ replayStore: recordingStore(async () => new Promise(() => {})), commitDeadline: '3s' });
+    const { authority, clock } = await setUp({
+      replayStore: recordingStore(async () => new Promise(() => {})),
+      commitDeadline: '3s',
+    });
     const { token } = await authority.sign({}, { jti: true });
     let answered: string | undefined;
     const answer = verdict(authority.verifyOnce(token)).then((code) => {
@@ -123,11 +170,14 @@ describe('verifyOnce', () => {
     expect(clock.timers, 'no timer is left').toBe(0);
   });
 
-  it.each([false, undefined, null, 0, 1, 'OK', 'false', {}])('an answer other than true (%j) is no first use', async (answer) => {
-    const { authority } = await setUp({ replayStore: recordingStore(() => answer) });
-    const { token } = await authority.sign({}, { jti: true });
-    expect(await verdict(authority.verifyOnce(token)), 'fails closed').toBe('replayed');
-  });
+  it.each([false, undefined, null, 0, 1, 'OK', 'false', {}])(
+    'an answer other than true (%j) is no first use',
+    async (answer) => {
+      const { authority } = await setUp({ replayStore: recordingStore(() => answer) });
+      const { token } = await authority.sign({}, { jti: true });
+      expect(await verdict(authority.verifyOnce(token)), 'fails closed').toBe('replayed');
+    },
+  );
 
   it('needs a jti, and keeps what else is required', async () => {
     const replayStore = recordingStore(() => true);
@@ -139,10 +189,15 @@ describe('verifyOnce', () => {
     expect(await judge({}), 'without jti').toBe('missing_claim');
     expect(await judge({ jti: 5 }), 'a jti that is no text').toBe('invalid_claim');
     expect(await judge({ jti: 'one' }, { requiredClaims: ['scope'] }), 'without scope').toBe('missing_claim');
-    expect(await judge({ jti: 'one' }, { requiredClaims: 'jti' as never }), 'a text would be taken letter by letter').toBe('TypeError');
+    expect(
+      await judge({ jti: 'one' }, { requiredClaims: 'jti' as never }),
+      'a text would be taken letter by letter',
+    ).toBe('TypeError');
     expect(await judge({ jti: 'one' }, null as never), 'no options object').toBe('TypeError');
     expect(replayStore.claims, 'nothing was claimed').toEqual([]);
-    expect(await judge({ jti: 'one', scope: '' }, { requiredClaims: ['scope'] }), 'with both').toBe('accepted');
+    expect(await judge({ jti: 'one', scope: '' }, { requiredClaims: ['scope'] }), 'with both').toBe(
+      'accepted',
+    );
   });
 
   it('needs a replay store', async () => {
@@ -150,6 +205,8 @@ describe('verifyOnce', () => {
     const { token } = await authority.sign({}, { jti: true });
     const error = await rejection(authority.verifyOnce(token));
     expect(error, 'misuse').toBeInstanceOf(TypeError);
-    expect(error.message, 'names the option').toBe('verifyOnce needs the option "replayStore" of the authority');
+    expect(error.message, 'names the option').toBe(
+      'verifyOnce needs the option "replayStore" of the authority',
+    );
   });
 });

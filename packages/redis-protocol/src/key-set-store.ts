@@ -107,7 +107,8 @@ function parseLoadReply(
   reply: unknown,
   doing: string,
 ): { storeTime: number; fields: Record<string, string> } {
-  const [seconds, microseconds, flat]: readonly unknown[] = Array.isArray(reply) ? reply : [];
+  const parts: readonly unknown[] = Array.isArray(reply) ? reply : [];
+  const [seconds, microseconds, flat] = parts;
   const storeTime = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
   if (!Array.isArray(flat) || !Number.isFinite(storeTime)) {
     throw new JwtAuthorityError(

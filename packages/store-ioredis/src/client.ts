@@ -49,6 +49,7 @@ function subscribe(client: IoredisClient, channel: string, onMessage: () => void
         resolve();
         if (!isFirst) onMessage();
         isFirst = false;
+        return undefined;
       }, reject);
     });
   });

@@ -13,7 +13,8 @@ export class Clients {
   }
 
   to({ port }: { readonly port: number }, options: RedisOptions = {}): Redis {
-    return this.add(new Redis(port, '127.0.0.1', options));
+    // ioredis's own types do not fit each other under exactOptionalPropertyTypes.
+    return this.add(new Redis({ ...options, port, host: '127.0.0.1' } as never));
   }
 
   close(): void {

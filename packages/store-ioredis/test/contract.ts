@@ -86,7 +86,7 @@ export function testContracts(name: string, start: () => Promise<Service>, { fre
       ];
       registerCases(
         it,
-        cases.filter(({ name }) => name.startsWith('a frozen service')),
+        cases.filter((one) => one.name.startsWith('a frozen service')),
       );
     });
   });

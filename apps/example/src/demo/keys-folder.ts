@@ -21,7 +21,9 @@ export class KeysFolder {
     const document = JSON.parse(content.document) as StoredDocument;
     change(document);
     const other = `${file}.other`;
-    await writeFile(other, JSON.stringify({ ...content, document: JSON.stringify(document) }), { mode: 0o600 });
+    await writeFile(other, JSON.stringify({ ...content, document: JSON.stringify(document) }), {
+      mode: 0o600,
+    });
     await rename(other, file);
   }
 
@@ -36,11 +38,21 @@ export class KeysFolder {
     );
   }
 
-  async #current(): Promise<{ readonly file: string; readonly content: { revision: number; document: string } }> {
+  async #current(): Promise<{
+    readonly file: string;
+    readonly content: { revision: number; document: string };
+  }> {
     const folder = join(this.path, 'default');
-    const name = (await readdir(folder)).filter((entry) => /^keyset\.\d+\.json$/.test(entry)).toSorted().at(-1) ?? '';
+    const name =
+      (await readdir(folder))
+        .filter((entry) => /^keyset\.\d+\.json$/.test(entry))
+        .toSorted()
+        .at(-1) ?? '';
     const file = join(folder, name);
-    return { file, content: JSON.parse(await readFile(file, 'utf8')) as { revision: number; document: string } };
+    return {
+      file,
+      content: JSON.parse(await readFile(file, 'utf8')) as { revision: number; document: string },
+    };
   }
 }
 

@@ -33,7 +33,7 @@ export class ServerAuthority implements JwtSigner, JwtVerifier, KeyGenerator {
   }
 
   async #signingJwk(): Promise<JWK> {
-    return ((await this.#store.getPrivateKey()) as JWK | undefined) ?? this.#makeAndStore();
+    return (await this.#store.getPrivateKey()) ?? this.#makeAndStore();
   }
 
   async generateKeyPair(): Promise<void> {
