@@ -47,7 +47,7 @@ export async function startSentinel(): Promise<
 }
 
 /** A replica that has caught up. */
-export async function startReplica(primary: RedisServer): Promise<RedisServer> {
+async function startReplica(primary: RedisServer): Promise<RedisServer> {
   const replica = await RedisServer.start('--replicaof', `${primary.host} ${primary.port}`);
   await eventually('a replica in sync', async () =>
     (await replica.command('INFO', 'replication')).includes('master_link_status:up'),

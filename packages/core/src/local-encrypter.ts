@@ -22,7 +22,7 @@ const scryptAsync: (
   options: ScryptOptions,
 ) => Promise<Buffer> = promisify(scrypt);
 
-export interface LocalKeyOptions {
+interface LocalKeyOptions {
   /** 32 random bytes, or a text of them in base64, base64url or hex. See {@link keyFromEnv} and {@link keyFromFile}. */
   readonly key: Uint8Array | string;
   /**
@@ -32,7 +32,7 @@ export interface LocalKeyOptions {
   readonly id?: string;
 }
 
-export interface LocalPasswordOptions {
+interface LocalPasswordOptions {
   /** At least 12 characters, no white space at its ends. Prefer a key: it is stronger and costs nothing to use. */
   readonly password: string;
   /**

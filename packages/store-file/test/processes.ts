@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { rolldown } from 'rolldown';
 
 /** Any of the lines that fixtures/process.ts prints. */
-export interface Event {
+interface Event {
   etag?: string;
   revision?: number;
   lost?: string;
@@ -17,7 +17,7 @@ export interface Event {
   failure?: string;
 }
 
-export interface Running {
+interface Running {
   readonly child: ChildProcessByStdio<null, Readable, Readable>;
   readonly events: Event[];
   /** How it ended: its exit code, or the signal. */

@@ -19,7 +19,7 @@ import type { KeySetPolicy } from '../key-set/policy.ts';
 import { activeKey, algorithmsOf, keyState, pendingKey } from '../key-set/states.ts';
 
 /** What a transition makes of the current key set. Decided again on each attempt, on what the store has then. */
-export type Decision<Result> =
+type Decision<Result> =
   /** Commit this. */
   | { readonly keySet: KeySet; readonly result: Result }
   /** Nothing to commit. */

@@ -6,7 +6,7 @@ import { resolvePolicy, type KeySetPolicy, type KeySetPolicyOptions } from '../.
 
 /** The moment at which these tests begin, and units of milliseconds. */
 export const start: number = Date.UTC(2026, 0, 1);
-export const second = 1000;
+const second = 1000;
 export const hour: number = 3600 * second;
 export const day: number = 24 * hour;
 

@@ -4,9 +4,9 @@ import type { KeySetStore, LoadResult, StoredKeySet } from '../../src/ports.ts';
 import { memoryStore } from '../../../store-memory/src/index.ts';
 
 /** A text that stands for what errors of clients carry: it must never be seen again. */
-export const connectionSecret = 'hunter2-in-a-connection-string';
+const connectionSecret = 'hunter2-in-a-connection-string';
 
-export function connectionError(): Error {
+function connectionError(): Error {
   return Object.assign(new Error(`connect ECONNREFUSED redis://app:${connectionSecret}@db:6379`), {
     code: 'ECONNREFUSED',
   });
@@ -39,11 +39,6 @@ export function waitsFor(wait: Promise<unknown>): Fault {
   };
 }
 
-/** Takes `ms` on the way there, by the clock. */
-export function delays(clock: Clock, ms: number): Fault {
-  return waitsForTimer(clock, ms);
-}
-
 function waitsForTimer(clock: Clock, ms: number): Fault {
   return async (execute) => {
     await new Promise<void>((resolve) => {
@@ -63,12 +58,6 @@ export function executesLate(): { readonly fault: Fault; readonly release: () =>
     },
     release: async () => late?.(),
   };
-}
-
-/** Shows an older state than the store has, as a lagging replica or a cache on the way would. */
-export function shows(result: LoadResult): Fault {
-  // The faults of `load` are only ever asked for a LoadResult.
-  return async <T>() => result as T;
 }
 
 export type StoreMethod = 'load' | 'compareAndSwap';

@@ -14,7 +14,7 @@ import { fakeClock, type FakeClock } from '../../src/testing.ts';
 import { FaultyStore, SharedStore } from './faulty-store.ts';
 
 /** Short enough to be read in seconds: stale bound 250 s, refresh 60 s, caches 125 + 125 s, tolerance 30 s, deadline 10 s. */
-export const settings: KeySetPolicyOptions = {
+const settings: KeySetPolicyOptions = {
   algorithms: ['ES256'],
   propagationDelay: 1000,
   rotationInterval: 3000,
