@@ -39,15 +39,6 @@ export function waitsFor(wait: Promise<unknown>): Fault {
   };
 }
 
-function waitsForTimer(clock: Clock, ms: number): Fault {
-  return async (execute) => {
-    await new Promise<void>((resolve) => {
-      clock.setTimer(resolve, ms);
-    });
-    return execute();
-  };
-}
-
 /** The caller is told that it failed; the client executes it when `release` is called, as clients do after a reconnect. */
 export function executesLate(): { readonly fault: Fault; readonly release: () => Promise<unknown> } {
   let late: (() => Promise<unknown>) | undefined;
