@@ -1,7 +1,7 @@
 import { withDeadline, type Clock } from '../clock.ts';
 import { describeError, JwtAuthorityError } from '../errors.ts';
 import { failureOf, type KeyRingEvents } from '../events.ts';
-import type { KeyEncrypter, KeySetStore, StoredKeySet } from '../ports.ts';
+import type { KeyEncrypter, KeySetStore, LoadResult, StoredKeySet } from '../ports.ts';
 import { createDataKey, openDataKey, type DataKey, type RandomBytes } from './sealing.ts';
 
 /** A moment by both clocks. The monotonic one does not step; the wall clock goes on while the machine sleeps. */
@@ -48,9 +48,9 @@ export class StoreService {
   /** @throws `JwtAuthorityError` with code `store_unavailable` or `store_unreadable`. */
   async load(): Promise<Loaded> {
     const began = moment(this.#clock);
-    const { stored, storeTime } = await this.#call('load', async () => this.#store.load());
+    const answer: unknown = await this.#call('load', async () => this.#store.load());
     const ended = moment(this.#clock);
-    if (stored !== undefined && !isStored(stored)) {
+    if (!isLoadResult(answer)) {
       throw this.#report(
         new JwtAuthorityError(
           'store_unreadable',
@@ -58,6 +58,7 @@ export class StoreService {
         ),
       );
     }
+    const { stored, storeTime } = answer;
     const halfRoundTrip = (ended.monotonic - began.monotonic) / 2;
     const difference = storeTime === undefined ? 0 : began.wall + halfRoundTrip - storeTime;
     const clockDifference = Math.sign(difference) * Math.max(0, Math.abs(difference) - halfRoundTrip);
@@ -110,8 +111,19 @@ export class StoreService {
   }
 }
 
-function isStored(value: StoredKeySet): boolean {
-  const { revision, etag, updatedAt, document } = value;
+function isLoadResult(value: unknown): value is LoadResult {
+  if (typeof value !== 'object' || value === null) return false;
+  // Each member is checked here.
+  const { stored, storeTime } = value as LoadResult;
+  return (
+    (stored === undefined || isStored(stored)) && (storeTime === undefined || Number.isFinite(storeTime))
+  );
+}
+
+function isStored(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  // Each member is checked here.
+  const { revision, etag, updatedAt, document } = value as StoredKeySet;
   return (
     Number.isSafeInteger(revision) &&
     revision >= 1 &&
