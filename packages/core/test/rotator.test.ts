@@ -71,9 +71,9 @@ describe('checkAndRotateKeys', () => {
 
     const result = await rotator.checkAndRotateKeys();
 
-    expect(result, 'not an exception: the caller cannot do anything about it').toEqual({
+    expect(result, 'not an exception: the caller cannot do anything about it').toMatchObject({
       outcome: 'postponed',
-      error: expect.objectContaining({ code: 'store_unavailable', retryable: true }),
+      error: { code: 'store_unavailable', retryable: true },
     });
   });
 
@@ -109,9 +109,9 @@ describe('checkAndRotateKeys', () => {
     expect(retired.outcome, 'P5: a KMS outage must not keep an old private half alive').toBe('rotated');
     await world.clock.advance(untilDue);
     const postponed = await rotator.checkAndRotateKeys();
-    expect(postponed, 'a new key cannot be sealed now').toEqual({
+    expect(postponed, 'a new key cannot be sealed now').toMatchObject({
       outcome: 'postponed',
-      error: expect.objectContaining({ code: 'kek_unavailable' }),
+      error: { code: 'kek_unavailable' },
     });
     world.encrypter.isDown = false;
     expect((await rotator.checkAndRotateKeys()).outcome, 'caught up as soon as it answers').toBe('rotated');
@@ -129,9 +129,9 @@ describe('checkAndRotateKeys', () => {
     expect(
       await instance.rotator.checkAndRotateKeys(),
       'its times would be wrong for everybody else',
-    ).toEqual({
+    ).toMatchObject({
       outcome: 'postponed',
-      error: expect.objectContaining({ code: 'clock_skew' }),
+      error: { code: 'clock_skew' },
     });
     expect(instance.events('clock_skew')[0]?.difference, 'in milliseconds').toBe(
       timing.clockTolerance + 1000,

@@ -217,6 +217,15 @@ describe('a key ring', () => {
     store.load = async () => undefined as unknown as LoadResult;
     expect(await codeOf(keyRing.ready())).toBe('store_unreadable');
   });
+
+  it('a store that hangs on start is given up after its deadline', async () => {
+    const world = new World();
+    const { keyRing, store } = world.instance();
+    store.always = hangs;
+    const ready = codeOf(keyRing.ready());
+    await world.clock.advance(timing.commitDeadline / 1000);
+    expect(await ready).toBe('store_unavailable');
+  });
 });
 
 describe('P7: the clock', () => {
@@ -343,14 +352,5 @@ describe('P11: wrong settings fail at construction, with the option, its valueâ€
     await world.clock.advance('2m');
     expect(await codeOf(authority.sign({})), 'by itself, once somebody has made it').toBe('done');
     await authority.close();
-  });
-
-  it('a store that hangs on start is given up after its deadline', async () => {
-    const world = new World();
-    const { keyRing, store } = world.instance();
-    store.always = hangs;
-    const ready = codeOf(keyRing.ready());
-    await world.clock.advance(timing.commitDeadline / 1000);
-    expect(await ready).toBe('store_unavailable');
   });
 });
