@@ -67,7 +67,7 @@ describe('events', () => {
     const calls: string[] = [];
     instance.keyRing.events.on('activated', fails);
     // Deliberately async, as users write them.
-    instance.keyRing.events.on('activated', async () => Promise.reject(new Error(secret)));
+    instance.keyRing.events.on('activated', () => Promise.reject(new Error(secret)) as unknown as void);
     instance.keyRing.events.once('activated', () => void calls.push('once'));
 
     expect((await instance.rotator.checkAndRotateKeys()).outcome).toBe('rotated');
