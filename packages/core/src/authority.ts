@@ -1,6 +1,7 @@
 import type { JWK } from 'jose';
 import type { Algorithm } from './algorithms.ts';
 import { checkClaims, type ClaimExpectations, type JwtClaims } from './claims.ts';
+import { applySchema, type ClaimsSchema } from './claims-schema.ts';
 import { checkSignOptions, claimsToSign, type SignOptions } from './claims-to-sign.ts';
 import { parseCompact, parseHeader, type TokenHeader } from './compact.ts';
 import { withDeadline } from './clock.ts';
@@ -15,15 +16,13 @@ import {
   checkOneOf,
   checkOptions,
   checkText,
-  checkTextList,
   checkTexts,
   inSeconds,
-  milliseconds,
   misuse,
-  type Duration,
 } from './options.ts';
 import type { ReplayStore } from './ports.ts';
 import { JwksRotator } from './rotator.ts';
+import { expectationsOf, type VerifyOptions } from './verify-options.ts';
 
 export interface JwtAuthorityOptions {
   readonly keyRing: KeyRing;
@@ -50,32 +49,6 @@ export const authorityOptionNames = [
   'replayStore',
   'verifyWhenStale',
 ] as const;
-
-export interface VerifyOptions {
-  /** Default: that of the authority. */
-  readonly issuer?: string | readonly string[] | undefined;
-  /** One of these must be in `aud`. Default: that of the authority. */
-  readonly audience?: string | readonly string[] | undefined;
-  readonly subject?: string | undefined;
-  /** Expected `typ` header, ignoring case and a leading `application/`. Default: that of the authority, if it was given one. */
-  readonly typ?: string | undefined;
-  /** Leeway of `exp`, `nbf` and `iat`. Default: the policy's `clockTolerance`. */
-  readonly clockTolerance?: Duration | undefined;
-  /** How long ago `iat` may be. Makes `iat` required. */
-  readonly maxTokenAge?: Duration | undefined;
-  /** Claims that must be there besides `exp`. */
-  readonly requiredClaims?: readonly string[] | undefined;
-}
-
-const verifyOptionNames = [
-  'issuer',
-  'audience',
-  'subject',
-  'typ',
-  'clockTolerance',
-  'maxTokenAge',
-  'requiredClaims',
-] as const satisfies readonly (keyof VerifyOptions)[];
 
 /** What {@link JwtAuthority.verifyWithHeader} gives. */
 export interface VerifiedToken<Claims> {
@@ -199,18 +172,30 @@ export class JwtAuthority implements JwksSource {
    */
   async verify<Claims extends JwtClaims = JwtClaims>(
     token: string,
-    options: VerifyOptions = {},
+    options: VerifyOptions<Claims> = {},
   ): Promise<Claims> {
-    return (await this.verifyWithHeader<Claims>(token, options)).claims;
+    const { claims } = await this.#verify(token, this.#expectations(options));
+    return fit(claims, options.schema);
   }
 
   /** As {@link JwtAuthority.verify}, with the header and how old the knowledge is that it was judged by. */
   async verifyWithHeader<Claims extends JwtClaims = JwtClaims>(
     token: string,
-    options: VerifyOptions = {},
+    options: VerifyOptions<Claims> = {},
   ): Promise<VerifiedToken<Claims>> {
-    const expectations = this.#expectations(options);
-    const { keyRing } = this;
+    const { claims, header } = await this.#verify(token, this.#expectations(options));
+    return {
+      claims: await fit(claims, options.schema),
+      header,
+      kid: header.kid,
+      keySetAge: this.keyRing.age / 1000,
+    };
+  }
+
+  async #verify(
+    token: string,
+    expectations: ClaimExpectations,
+  ): Promise<{ readonly claims: JwtClaims & { readonly exp: number }; readonly header: TokenHeader }> {
     if (this.#refuseWhenStale) await this.#checkFresh();
     const { encodedHeader, payload, signature, signingInput } = parseCompact(token, this.#maxTokenLength);
     const knownHeader = this.#knownHeaders.get(encodedHeader);
@@ -227,9 +212,8 @@ export class JwtAuthority implements JwksSource {
     }
     if (knownHeader === undefined) this.#rememberHeader(encodedHeader, header);
     const claims = parseClaims(payload);
-    checkClaims(claims, header, expectations, keyRing.clock.now());
-    // The caller says what its claims are; the registered ones were checked above.
-    return { claims: claims as unknown as Claims, header, kid: header.kid, keySetAge: keyRing.age / 1000 };
+    checkClaims(claims, header, expectations, this.keyRing.clock.now());
+    return { claims, header };
   }
 
   /** Only headers of tokens that verified: made-up ones cannot fill it. */
@@ -257,21 +241,13 @@ export class JwtAuthority implements JwksSource {
     return key;
   }
 
-  #expectations(options: VerifyOptions): ClaimExpectations {
-    checkVerifyOptions(options);
-    const { policy } = this.keyRing;
-    const { issuer = this.#issuer, audience = this.#audience, typ = this.#typ } = options;
-    const { subject, clockTolerance, maxTokenAge, requiredClaims } = options;
-    return {
-      issuer,
-      audience,
-      subject,
-      typ,
-      clockTolerance:
-        clockTolerance === undefined ? policy.clockTolerance : milliseconds(clockTolerance, 'clockTolerance'),
-      maxTokenAge: maxTokenAge === undefined ? undefined : milliseconds(maxTokenAge, 'maxTokenAge'),
-      requiredClaims,
-    };
+  #expectations<Claims extends JwtClaims>(options: VerifyOptions<Claims>): ClaimExpectations {
+    return expectationsOf(options, {
+      issuer: this.#issuer,
+      audience: this.#audience,
+      typ: this.#typ,
+      clockTolerance: this.keyRing.policy.clockTolerance,
+    });
   }
 
   /**
@@ -283,26 +259,29 @@ export class JwtAuthority implements JwksSource {
    */
   async verifyOnce<Claims extends JwtClaims = JwtClaims>(
     token: string,
-    options: VerifyOptions = {},
+    options: VerifyOptions<Claims> = {},
   ): Promise<Claims> {
     const replayStore = this.#replayStore;
     if (replayStore === undefined) {
       throw new TypeError('verifyOnce needs the option "replayStore" of the authority');
     }
     const { policy, clock } = this.keyRing;
-    const { clockTolerance, requiredClaims = [] } = this.#expectations(options);
-    const claims = await this.verify<Claims>(token, {
-      ...options,
+    const expectations = this.#expectations(options);
+    const { clockTolerance, requiredClaims = [] } = expectations;
+    const { claims } = await this.#verify(token, {
+      ...expectations,
       requiredClaims: [...requiredClaims, 'jti'],
     });
-    const { jti = '', exp = 0 } = claims;
+    // Before it is used up; what the schema makes of it may be without jti and exp.
+    const fitting = await fit(claims, options.schema);
+    const { jti = '', exp } = claims;
     // Until the slowest clock with the longest leeway says that it has expired: that of another call may be the usual one.
     const leeway = Math.max(clockTolerance, policy.clockTolerance) + policy.clockTolerance;
     const ttl = Math.max(1, Math.ceil((exp * 1000 + leeway - clock.now()) / 1000));
     if ((await this.#claim(replayStore, jti, ttl)) !== true) {
       throw new JwtAuthorityError('replayed', 'this one-time token was used before');
     }
-    return claims;
+    return fitting;
   }
 
   async #claim(replayStore: ReplayStore, jti: string, ttl: number): Promise<unknown> {
@@ -365,17 +344,12 @@ export class JwtAuthority implements JwksSource {
   }
 }
 
-function checkVerifyOptions(options: VerifyOptions): void {
-  checkOptions(options, 'verify', verifyOptionNames);
-  const { issuer, audience, subject, typ, requiredClaims } = options;
-  if (issuer !== undefined) checkTexts(issuer, 'issuer');
-  if (audience !== undefined) checkTexts(audience, 'audience');
-  if (subject !== undefined) checkText(subject, 'subject');
-  if (typ !== undefined) checkText(typ, 'typ', 100);
-  // Of a text, each character would be required.
-  if (requiredClaims !== undefined && !(Array.isArray(requiredClaims) && requiredClaims.length === 0)) {
-    checkTextList(requiredClaims, 'requiredClaims');
-  }
+/** Without a schema, the caller says what its claims are: the registered ones were checked. */
+function fit<Claims extends JwtClaims>(
+  claims: JwtClaims,
+  schema: ClaimsSchema<Claims> | undefined,
+): Claims | Promise<Claims> {
+  return schema === undefined ? (claims as unknown as Claims) : applySchema(schema, claims);
 }
 
 function parseClaims(payload: Buffer): Record<string, unknown> {

@@ -1,10 +1,6 @@
 export { type Algorithm, type KeyPair, type PublicJwk } from './algorithms.ts';
-export {
-  JwtAuthority,
-  type JwtAuthorityOptions,
-  type VerifiedToken,
-  type VerifyOptions,
-} from './authority.ts';
+export { JwtAuthority, type JwtAuthorityOptions, type VerifiedToken } from './authority.ts';
+export type { ClaimsSchema } from './claims-schema.ts';
 export type { SignOptions } from './claims-to-sign.ts';
 export type { JwtClaims } from './claims.ts';
 export { systemClock, withDeadline, type Clock } from './clock.ts';
@@ -59,3 +55,4 @@ export {
   type RevocationResult,
 } from './rotator.ts';
 export { decryptText, encryptText } from './text-encryption.ts';
+export type { VerifyOptions } from './verify-options.ts';
