@@ -10,6 +10,13 @@ export type CreateJwtAuthorityOptions = Omit<JwtAuthorityOptions, 'keyRing'> &
   Omit<KeyRingOptions, 'policy'> &
   KeySetPolicyOptions;
 
+/** The names of {@link CreateJwtAuthorityOptions}. */
+export const createOptionNames = [
+  ...keyRingOptionNames,
+  ...policyOptionNames,
+  ...authorityOptionNames,
+] as const;
+
 /** A {@link JwtAuthority} with its own key ring and a started rotator. */
 export class RotatingJwtAuthority extends JwtAuthority {
   readonly rotator: JwksRotator;
@@ -40,11 +47,7 @@ export class RotatingJwtAuthority extends JwtAuthority {
  *   `kek_not_configured`, `kek_unavailable`, `document_rejected`, `document_unsupported`. Nothing is left running then.
  */
 export async function createJwtAuthority(options: CreateJwtAuthorityOptions): Promise<RotatingJwtAuthority> {
-  checkOptions(options, 'createJwtAuthority', [
-    ...keyRingOptionNames,
-    ...policyOptionNames,
-    ...authorityOptionNames,
-  ]);
+  checkOptions(options, 'createJwtAuthority', createOptionNames);
   const pick = <Name extends keyof CreateJwtAuthorityOptions>(
     names: readonly Name[],
   ): Pick<CreateJwtAuthorityOptions, Name> =>

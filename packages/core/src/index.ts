@@ -46,6 +46,7 @@ export {
   misuse,
   type Duration,
 } from './options.ts';
+export { AuthorityPool, createAuthorityPool, type AuthorityPoolOptions } from './pool.ts';
 export type { KeyEncrypter, KeySetStore, LoadResult, ReplayStore, StoredKeySet } from './ports.ts';
 export {
   JwksRotator,
