@@ -96,6 +96,11 @@ function print(results) {
   for (const failure of failures) console.log(failure);
   // Where everything must be tested, a server that is missing is a failure.
   const missing = results.filter(({ version }) => version === 'missing').map(({ name }) => name);
-  if (missing.length > 0) console.log(`Not tested, since missing: ${missing.join(', ')}. scripts/services.sh gets them.`);
-  return failures.length === 0 && results.some(({ cells }) => cells.size > 0) && !(env.CI === 'true' && missing.length > 0);
+  if (missing.length > 0)
+    console.log(`Not tested, since missing: ${missing.join(', ')}. scripts/services.sh gets them.`);
+  return (
+    failures.length === 0 &&
+    results.some(({ cells }) => cells.size > 0) &&
+    !(env.CI === 'true' && missing.length > 0)
+  );
 }

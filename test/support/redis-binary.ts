@@ -17,10 +17,14 @@ export const redisMissing: string =
     : '';
 
 /** Redis with RediSearch, where scripts/services.sh could get it. */
-export const redisStackServer: string | undefined = [join(cache, 'redis-stack-7.4/server')].find(isExecutable);
+export const redisStackServer: string | undefined = [join(cache, 'redis-stack-7.4/server')].find(
+  isExecutable,
+);
 
 export const redisStackMissing: string =
-  redisStackServer === undefined ? ' (skipped: no Redis Stack; scripts/services.sh gets one on Linux, x86_64)' : '';
+  redisStackServer === undefined
+    ? ' (skipped: no Redis Stack; scripts/services.sh gets one on Linux, x86_64)'
+    : '';
 
 function find(): string | undefined {
   const configured = env['REDIS_SERVER'];

@@ -44,7 +44,10 @@ export class RedisServer {
   }
 
   /** As {@link start}, with these arguments only: Sentinel knows no others. `binary`: another server than the usual one. */
-  static async startWith(args: readonly string[], binary: string | undefined = redisServer): Promise<RedisServer> {
+  static async startWith(
+    args: readonly string[],
+    binary: string | undefined = redisServer,
+  ): Promise<RedisServer> {
     const folder = mkdtempSync(join(tmpdir(), 'redis-server-'));
     folders.add(folder);
     for (let attempt = 1; ; attempt += 1) {

@@ -14,13 +14,18 @@ export interface RedisNames {
 
 /** @throws {TypeError} if one of them is not usable. */
 export function redisNames(prefix: unknown, namespace: unknown): RedisNames {
+  const checked = checkNamespace(namespace);
+  const base = `{${checkPrefix(prefix)}:${checked}}:`;
+  return { namespace: checked, keySet: `${base}keyset`, channel: `${base}changes`, base };
+}
+
+/** @throws {TypeError} if keys cannot begin with it. */
+export function checkPrefix(prefix: unknown): string {
   // Without colons, no two pairs of prefix and namespace make one name.
   if (typeof prefix !== 'string' || !/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(prefix)) {
     throw misuse('prefix', 'be 1 to 64 letters, digits or . _ - and begin with a letter or digit', prefix);
   }
-  const checked = checkNamespace(namespace);
-  const base = `{${prefix}:${checked}}:`;
-  return { namespace: checked, keySet: `${base}keyset`, channel: `${base}changes`, base };
+  return prefix;
 }
 
 /** The key of a one-time value: of fixed length, says nothing of the value, and differs for a number and its text. */

@@ -4,7 +4,11 @@ import { type IoredisClient, ioredisReplayStore, ioredisStore } from '../src/ind
 type Client = IoredisClient & { disconnect(): void; on(event: 'error', listener: () => void): unknown };
 
 /** The contracts of both stores with an ioredis client. */
-export function testIoredis({ name, on, connect }: Pick<ContractSubject<Client>, 'name' | 'on' | 'connect'>): void {
+export function testIoredis({
+  name,
+  on,
+  connect,
+}: Pick<ContractSubject<Client>, 'name' | 'on' | 'connect'>): void {
   testContracts<Client>({
     name,
     on,

@@ -1,5 +1,5 @@
 import { checkMethods, checkNamespace } from '@jwt-authority/core';
-import type { KeySetCodec } from '@jwt-authority/redis-protocol';
+import { checkPrefix, type KeySetCodec } from '@jwt-authority/redis-protocol';
 import { type Entity, type RedisConnection, Repository, Schema } from 'redis-om';
 import type { NodeRedisClient } from './client.ts';
 
@@ -19,8 +19,10 @@ export interface KeySetEntity extends Entity {
  * and `document` are kept out of any index.
  *
  * @param prefix That of the stores. Default `'jwt-authority'`.
+ * @throws {TypeError} if it cannot be one.
  */
 export function keySetSchema(prefix = 'jwt-authority'): Schema<KeySetEntity> {
+  checkPrefix(prefix);
   // With a closed brace in the id, the key is `{prefix:namespace}:keyset`: the hash tag holds both.
   return new Schema<KeySetEntity>(
     `{${prefix}`,
@@ -45,7 +47,7 @@ export function keySetId(namespace: string): string {
  * (`remove`), and, with RediSearch, to search. Never `save`, `expire` or `expireAt` with it: they ask for no revision, so they undo
  * commits of others, and a key set that expires is an outage.
  *
- * @throws {TypeError} if an option is wrong.
+ * @throws {TypeError} if one of them is wrong.
  */
 export function keySetRepository(client: NodeRedisClient, prefix?: string): Repository<KeySetEntity> {
   checkMethods(client, 'client', ['eval']);
