@@ -76,7 +76,9 @@ async function test(name, server) {
 
 /** The table; whether all of it is good. */
 function print(results) {
-  const subjects = [...new Set(results.flatMap(({ cells }) => [...cells.keys()]))].toSorted();
+  const subjects = [...new Set(results.flatMap(({ cells }) => [...cells.keys()]))].toSorted((one, other) =>
+    one.localeCompare(other),
+  );
   const line = (cells) => console.log(`| ${cells.join(' | ')} |`);
   line(['client', ...results.map(({ name, version }) => `${name} (${version})`)]);
   line(['---', ...results.map(() => '---')]);

@@ -37,7 +37,7 @@ function serverOf(client: NodeRedisServer): RedisServer {
       const entries: unknown = reply instanceof Map ? Object.fromEntries(reply) : reply;
       const value: unknown =
         typeof entries === 'object' && entries !== null ? Reflect.get(entries, name) : undefined;
-      return value === undefined ? undefined : String(value);
+      return typeof value === 'string' || Buffer.isBuffer(value) ? String(value) : undefined;
     },
   };
 }

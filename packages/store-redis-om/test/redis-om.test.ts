@@ -89,6 +89,9 @@ describe.skipIf(redisMissing !== '')(`redis-om on a server${redisMissing}`, () =
     await eventually('no subscription left', async () =>
       (await server.command('PUBSUB', 'NUMSUB', '{jwt-authority:watched}:changes')).endsWith(':0\r\n'),
     );
+    const seen = calls;
+    await store.compareAndSwap(keySet('one'), undefined, Infinity);
+    expect(calls, 'a watch that was stopped is silent').toBe(seen);
   });
 
   test('a key prefix of redis 6 is before keys and not before channels', async () => {
@@ -116,14 +119,10 @@ describe.skipIf(redisMissing !== '')(`redis-om on a server${redisMissing}`, () =
 describe('misuse is a TypeError that names the option', () => {
   const client = createClient();
   test.each<[string, () => unknown, RegExp]>([
-    [
-      'no options',
-      () => Reflect.apply(redisOmStore, undefined, []),
-      /"redisOmStore" must be given an options object/,
-    ],
+    ['no options', () => redisOmStore(undefined as never), /"redisOmStore" must be given an options object/],
     [
       'a misspelt option',
-      () => redisOmStore({ client, ...{ namspace: 'a' } }),
+      () => redisOmStore({ client, namspace: 'a' } as never),
       /"namspace" is not an option/,
     ],
     [
