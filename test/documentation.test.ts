@@ -83,7 +83,17 @@ describe('the samples', () => {
       '  get(_path: string, handler: Handler): void { served = handler; },\n' +
       '  listen(port: number): void { createServer((request, response) => served(request, response, () => {})).listen(port); } }; };';
     await writeFile(join(folder, 'express.ts'), express);
-    const paths = Object.fromEntries([...entries, ['express', join(folder, 'express.ts')]]);
+    // And for jest, whose functions give nothing back.
+    const jest =
+      'type Test = (name: string, run: () => Promise<unknown> | undefined, timeout?: number) => void;\n' +
+      'export declare const it: Test & { skip: Test };\n' +
+      'export declare const describe: (name: string, run: () => void) => void;';
+    await writeFile(join(folder, 'jest.ts'), jest);
+    const paths = Object.fromEntries([
+      ...entries,
+      ['express', join(folder, 'express.ts')],
+      ['@jest/globals', join(folder, 'jest.ts')],
+    ]);
     const tsconfig = {
       extends: join(root, 'tsconfig.json'),
       compilerOptions: {

@@ -22,6 +22,7 @@ const policy: KeySetPolicyOptions = {
   propagationDelay: 60,
   // The next key is published 15 s after the first one was made.
   rotationInterval: 75,
+  maxTokenLifetime: 60,
 };
 
 /**

@@ -5,7 +5,7 @@ export interface Comparison {
   readonly ours: Figures;
 }
 
-export interface Figures {
+interface Figures {
   readonly median: number;
   readonly p99: number;
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { checkNamespace, misuse } from '@jwt-authority/core';
 
 /** What the keys and the channel of one namespace are called. All keys share a hash tag, so one Cluster node has them. */
@@ -34,8 +34,6 @@ export function replayKey({ base }: RedisNames, value: unknown): string {
     throw misuse('value', 'be a string or a finite number', value);
   }
   // UTF-16: as UTF-8, all lone surrogates are one.
-  const digest = createHash('sha256')
-    .update(`${typeof value}:${value}`, 'utf16le')
-    .digest('base64url');
+  const digest = hash('sha256', Buffer.from(`${typeof value}:${value}`, 'utf16le'), 'base64url');
   return `${base}replay:${digest}`;
 }

@@ -138,7 +138,12 @@ describe.skipIf(redisMissing !== '')(`ioredis on a server${redisMissing}`, () =>
 });
 
 describe('misuse is a TypeError that names the option', () => {
-  const client = { options: {}, eval: async () => undefined, duplicate: () => ({}) as never };
+  const client = {
+    options: {},
+    eval: async () => undefined,
+    set: async () => null,
+    duplicate: () => ({}) as never,
+  };
   test.each<[string, () => unknown, RegExp]>([
     ['no options', () => ioredisStore(undefined as never), /"ioredisStore" must be given an options object/],
     [
@@ -146,7 +151,11 @@ describe('misuse is a TypeError that names the option', () => {
       () => ioredisStore({ client, namspace: 'a' } as never),
       /"namspace" is not an option/,
     ],
-    ['no client', () => ioredisStore({} as never), /"client" must be an object with eval\(\), duplicate\(\)/],
+    [
+      'no client',
+      () => ioredisStore({} as never),
+      /"client" must be an object with eval\(\), set\(\), duplicate\(\)/,
+    ],
     [
       'a URL',
       () => ioredisStore({ client: 'redis://:secret@localhost' as never }),

@@ -9,6 +9,7 @@ export type NodeRedisClient = NodeRedisStandalone | NodeRedisCluster | NodeRedis
 interface Evaluates {
   readonly options?: { readonly keyPrefix?: string | Buffer; readonly username?: string } | undefined;
   eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
+  set(key: string, value: string, options: { PX: number; NX: true }): Promise<unknown>;
 }
 
 /** Subscribes on a connection that the client makes for that, and keeps up. */
@@ -51,6 +52,8 @@ export function connectionOf(client: NodeRedisClient): RedisConnection {
       }
       return client.eval(script, { keys: [key], arguments: [...args] });
     },
+    setIfAbsent: (key, value, milliseconds) =>
+      client.set(key, value, { PX: milliseconds, NX: true }).then((reply) => reply !== null),
     subscribe(channel, onMessage) {
       if (isCluster(client) || isSentinel(client)) return subscribeByItself(client, channel, onMessage);
       return subscribeByDuplicate(client, channel, onMessage);

@@ -52,6 +52,6 @@ export function redisOmReplayStore<T extends string | number = string | number>(
 
 function connectionFrom(options: RedisOmStoreOptions, where: string): ReturnType<typeof connectionOf> {
   checkOptions(options, where, ['client', ...redisStoreOptionNames]);
-  checkMethods(options.client, 'client', ['eval', 'subscribe']);
+  checkMethods(options.client, 'client', ['eval', 'set', 'subscribe']);
   return connectionOf(options.client);
 }

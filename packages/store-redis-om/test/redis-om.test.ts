@@ -128,7 +128,7 @@ describe('misuse is a TypeError that names the option', () => {
     [
       'no client',
       () => redisOmStore({ client: {} as never }),
-      /"client" must be an object with eval\(\), subscribe\(\)/,
+      /"client" must be an object with eval\(\), set\(\), subscribe\(\)/,
     ],
     ['a pool', () => redisOmStore({ client: createClientPool() as never }), /"client" must .*subscribe\(\)/],
     ['a namespace with a brace', () => redisOmStore({ client, namespace: 'a}' }), /"namespace" must/],
