@@ -6,7 +6,7 @@ import { isMade, type EncrypterSettings, type Settings, type StoreSettings } fro
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A finding about the settings of the server, as the Redis packages give them. */
-export interface StoreFinding {
+interface StoreFinding {
   readonly level: string;
   readonly message: string;
 }

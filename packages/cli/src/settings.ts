@@ -64,7 +64,9 @@ export interface Settings {
   readonly jwksUrl: string | undefined;
 }
 
-export const configurationFiles: readonly string[] = ['ts', 'mjs', 'json'].map((ending) => `jwt-authority.config.${ending}`);
+const configurationFiles: readonly string[] = ['ts', 'mjs', 'json'].map(
+  (ending) => `jwt-authority.config.${ending}`,
+);
 
 const members = ['namespace', 'issuer', 'store', 'encrypter', 'policy', 'jwksUrl'];
 

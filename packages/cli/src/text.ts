@@ -2,7 +2,7 @@ import type { Explanation, KeyStatus, UpcomingEvent } from '@jwt-authority/core'
 import { styleText } from 'node:util';
 
 /** A table with a headline, its columns as wide as they need to be. */
-export function table(headline: readonly string[], rows: readonly (readonly string[])[]): string {
+function table(headline: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [headline, ...rows];
   const widths = headline.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   return all

@@ -7,7 +7,7 @@ import { loadKeySet, type Session } from '../session.ts';
 import { colour } from '../text.ts';
 
 /** What was looked at, what was found, and the way out. */
-export interface Finding {
+interface Finding {
   readonly check: string;
   readonly level: 'ok' | 'info' | 'warning' | 'error';
   readonly message: string;
