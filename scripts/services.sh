@@ -7,6 +7,7 @@ JWT_AUTHORITY_SERVICES=${JWT_AUTHORITY_SERVICES:-${XDG_CACHE_HOME:-$HOME/.cache}
 export JWT_AUTHORITY_SERVICES
 mkdir -p "$JWT_AUTHORITY_SERVICES"
 
-for group in "${@:-redis}"; do
+if [ $# = 0 ]; then set -- redis kms; fi
+for group in "$@"; do
   scripts/services/"$group".sh
 done
