@@ -26,6 +26,15 @@ const entries = new Map(
   ),
 );
 
+/** What adapters adapt, as their own tests get it: the peer → its folder. */
+const peers = new Map(
+  packages.flatMap(({ folder, manifest }) =>
+    Object.keys(manifest.peerDependencies ?? {})
+      .filter((name) => !name.startsWith('@jwt-authority/'))
+      .map((name) => [name, join(folder, 'node_modules', name)] as const),
+  ),
+);
+
 interface Sample {
   readonly page: string;
   readonly line: number;
@@ -70,7 +79,7 @@ describe('the samples', () => {
       '  get(_path: string, handler: Handler): void { served = handler; },\n' +
       '  listen(port: number): void { createServer((request, response) => served(request, response, () => {})).listen(port); } }; };';
     await writeFile(join(folder, 'express.ts'), express);
-    const paths = Object.fromEntries([...entries, ['express', join(folder, 'express.ts')]]);
+    const paths = Object.fromEntries([...entries, ...peers, ['express', join(folder, 'express.ts')]]);
     const tsconfig = {
       extends: join(root, 'tsconfig.json'),
       compilerOptions: {
@@ -131,8 +140,8 @@ test.each(pages)('%s has no code that is not checked', (page) => {
     read(page).matchAll(/^```(.*)\n[\s\S]*?^```/gm),
     ([, language = '']) => language,
   );
-  const others = languages.filter((language) => !['ts', 'sh', 'json', 'text'].includes(language));
-  expect(others, 'blocks are ts, which is type-checked, or sh, json or text').toEqual([]);
+  const others = languages.filter((language) => !['ts', 'sh', 'json', 'hcl', 'text'].includes(language));
+  expect(others, 'blocks are ts, which is type-checked, or sh, json, hcl or text').toEqual([]);
 });
 
 describe('links', () => {
