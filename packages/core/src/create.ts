@@ -11,11 +11,11 @@ export type CreateJwtAuthorityOptions = Omit<JwtAuthorityOptions, 'keyRing'> &
   KeySetPolicyOptions;
 
 /** The names of {@link CreateJwtAuthorityOptions}. */
-export const createOptionNames = [
+export const createOptionNames: readonly (keyof CreateJwtAuthorityOptions)[] = [
   ...keyRingOptionNames,
   ...policyOptionNames,
   ...authorityOptionNames,
-] as const;
+];
 
 /** A {@link JwtAuthority} with its own key ring and a started rotator. */
 export class RotatingJwtAuthority extends JwtAuthority {
