@@ -1,6 +1,7 @@
 import type { Algorithm } from './algorithms.ts';
 import type { Health } from './key-ring/health.ts';
 import type { KeyRing } from './key-ring/key-ring.ts';
+import type { KekUse } from './key-ring/services.ts';
 import { plan, upcoming, type Step, type UpcomingEvent } from './key-set/plan.ts';
 import { activeKey, algorithmsOf, keyState, type KeyState } from './key-set/states.ts';
 import { inSeconds } from './options.ts';
@@ -27,6 +28,8 @@ export interface Explanation {
   readonly namespace: string;
   readonly revision: number | undefined;
   readonly sealedBy: string | undefined;
+  /** The KEKs given, the one that seals first. One that neither seals nor opens is needed no more. */
+  readonly keks: readonly KekUse[];
   readonly now: number;
   readonly keys: readonly KeyStatus[];
   /** Per algorithm the key that signs, and why it is this one. */
@@ -49,6 +52,7 @@ export function explain(keyRing: KeyRing): Explanation {
     namespace,
     revision,
     sealedBy,
+    keks: keyRing.keks,
     now,
     keys: keys.map((key) => ({
       kid: key.kid,

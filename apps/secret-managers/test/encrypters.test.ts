@@ -1,7 +1,12 @@
 import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
 import { keyEncrypterCases, registerCases } from '@jwt-authority/conformance';
-import { createJwtAuthority, JwtAuthorityError, localEncrypter, type KeyEncrypter } from '@jwt-authority/core';
+import {
+  createJwtAuthority,
+  JwtAuthorityError,
+  localEncrypter,
+  type KeyEncrypter,
+} from '@jwt-authority/core';
 import { memoryStore } from '@jwt-authority/store-memory';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { akeylessEncrypter } from '../src/akeyless.ts';
@@ -86,7 +91,11 @@ describe.each(kinds)('$name, on a loopback server with its documented wire shape
     const remote = make(kms.address, 'kek');
     const tokens: string[] = [];
     for (const encrypter of [[local], [remote, local], [remote], [local, remote], [local]] as const) {
-      await using authority = await createJwtAuthority({ store, encrypter: [...encrypter], algorithms: ['ES256'] });
+      await using authority = await createJwtAuthority({
+        store,
+        encrypter: [...encrypter],
+        algorithms: ['ES256'],
+      });
       tokens.push((await authority.sign({ sub: 'somebody' })).token);
       if (encrypter.length === 2) await authority.rotator.rewrap();
       for (const token of tokens) {
@@ -98,7 +107,10 @@ describe.each(kinds)('$name, on a loopback server with its documented wire shape
 
 describe('wrong options name themselves', () => {
   it.each([
-    ['keyId', () => infisicalEncrypter({ address: 'http://127.0.0.1', keyId: '../x', accessToken: () => '' })],
+    [
+      'keyId',
+      () => infisicalEncrypter({ address: 'http://127.0.0.1', keyId: '../x', accessToken: () => '' }),
+    ],
     ['keyName', () => akeylessEncrypter({ address: 'http://127.0.0.1', keyName: 'a b', token: () => '' })],
   ])('%s', (name, call) => {
     expect(call, 'a TypeError at construction').toThrow(new RegExp(`^"${name}" must `));

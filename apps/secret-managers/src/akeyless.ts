@@ -25,7 +25,11 @@ export function akeylessEncrypter(options: AkeylessEncrypterOptions): KeyEncrypt
     throw misuse('keyName', 'be the name of an Akeyless key', keyName);
   }
   const id = `akeyless:${keyName}`;
-  const call = (action: 'encrypt' | 'decrypt'): Call => ({ id, url: new URL(`/${action}`, address), timeout });
+  const call = (action: 'encrypt' | 'decrypt'): Call => ({
+    id,
+    url: new URL(`/${action}`, address),
+    timeout,
+  });
   const common = async (): Promise<object> => ({ 'key-name': keyName, token: await token(), json: true });
   return remoteEncrypter({
     id,
