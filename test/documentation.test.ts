@@ -4,6 +4,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { ownOptionNames } from '../packages/core/src/create.ts';
 import { authorityOptionNames } from '../packages/core/src/authority.ts';
 import { milliseconds } from '../packages/core/src/options.ts';
 import { keyRingOptionNames } from '../packages/core/src/key-ring/options.ts';
@@ -11,9 +12,14 @@ import { policyOptionNames, resolvePolicy } from '../packages/core/src/key-set/p
 import { packages, root, workspaces } from './workspace.ts';
 
 const inPackages = workspaces.map(({ folder }) => relative(root, join(folder, 'README.md')));
-const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...inPackages].filter((page) =>
-  existsSync(join(root, page)),
-);
+const inDocs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  ...inPackages,
+  ...inDocs.map((name) => `docs/${name}`),
+].filter((page) => existsSync(join(root, page)));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 /** What every sample may import: `@jwt-authority/core/testing` → the file in src. */
@@ -219,7 +225,7 @@ describe('tables', () => {
   );
 
   test('the options of core', () => {
-    const names = [...keyRingOptionNames, ...authorityOptionNames, ...policyOptionNames];
+    const names = [...keyRingOptionNames, ...authorityOptionNames, ...policyOptionNames, ...ownOptionNames];
     const listed = table('packages/core/README.md', 'Options').flatMap(([cell = '']) =>
       [...cell.matchAll(/\w+/g)].map(String),
     );

@@ -7,8 +7,8 @@ type Context = Readonly<Record<string, string>>;
 export interface RemoteKek {
   /** Names the kind of KEK and the key: `'infisical:KEY_ID'`. */
   readonly id: string;
-  encrypt(plaintext: Buffer): Promise<string>;
-  decrypt(ciphertext: string): Promise<Buffer>;
+  readonly encrypt: (plaintext: Buffer) => Promise<string>;
+  readonly decrypt: (ciphertext: string) => Promise<Buffer>;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { createSign, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -142,7 +142,7 @@ describe('the key in a file', () => {
     const printed = await run(command, { CREDENTIALS_DIRECTORY: credentials });
     await chmod(credentials, 0o700);
     expect(printed, 'it starts, without a warning').toMatchObject({
-      sealedBy: expect.anything(),
+      kid: expect.any(String) as unknown,
       warnings: '',
     });
   });
@@ -223,10 +223,10 @@ describe('changing the key', () => {
 });
 
 /** Why a test that needs a program is skipped, for its title; where everything must be tested, the program must be there. */
-function missing(program: string): string | undefined {
-  if (spawnSync(program, ['--version']).error === undefined) return undefined;
-  if (process.env['CI'] === 'true') throw new Error(`${program} is not on PATH; scripts/services.sh gets it`);
-  return ` (skipped: ${program} is not on PATH)`;
+function missing(name: string): string | undefined {
+  if (spawnSync(name, ['--version']).error === undefined) return undefined;
+  if (process.env['CI'] === 'true') throw new Error(`${name} is not on PATH; scripts/services.sh gets it`);
+  return ` (skipped: ${name} is not on PATH)`;
 }
 
 describe('a private key that lies encrypted on disk', () => {

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 
@@ -87,7 +87,7 @@ export async function startLoopbackKms(shape: WireShape): Promise<LoopbackKms> {
       return [500, shape.fail(500)];
     }
   };
-  const server = createServer(async (request, response) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const body = JSON.parse(await text(request)) as Readonly<Record<string, unknown>>;
     const path = request.url ?? '';
     kms.calls.push(path);
@@ -101,7 +101,8 @@ export async function startLoopbackKms(shape: WireShape): Promise<LoopbackKms> {
         ? answer(shape.read(path, request.headers, body), Object.keys(body))
         : [trouble, shape.fail(trouble)];
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(content));
-  });
+  };
+  const server = createServer((request, response) => void serve(request, response));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   // A server on TCP has an address of this kind.
