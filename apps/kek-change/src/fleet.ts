@@ -111,6 +111,12 @@ export class Fleet {
     this.#load = undefined;
   }
 
+  /** Drops the tokens and the JWKS that the load works with: what follows may invalidate them rightly. */
+  forgetTokens(): void {
+    this.#tokens = [];
+    this.#jwksExpires = -Infinity;
+  }
+
   async close(): Promise<void> {
     await this.pauseLoad();
     await Promise.all(this.#instances.map(async (instance) => instance.close()));

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { localEncrypter } from '@jwt-authority/core';
 import { describe, expect, it } from 'vitest';
 import { proveChange } from './prove-change.ts';
+import { proveOutage } from './prove-outage.ts';
 import { WatchedKek } from '../src/watched-kek.ts';
 
 const local = (id: string): WatchedKek => new WatchedKek(localEncrypter({ key: randomBytes(32), id }));
@@ -19,4 +20,20 @@ describe('from one local KEK to another', () => {
     ]);
     expect(figures.rotated, 'it rotated in between').toBe(2);
   });
+});
+
+it('P7: an outage of the KEK stops nothing but publications and cold starts', async () => {
+  const real = localEncrypter.forTests();
+  let isDown = false;
+  const reach = async <T>(call: () => Promise<T>): Promise<T> => {
+    if (isDown) throw new Error('down');
+    return call();
+  };
+  const kek = new WatchedKek({
+    id: real.id,
+    canDecrypt: (encrypted) => real.canDecrypt(encrypted),
+    encrypt: async (...args) => reach(async () => real.encrypt(...args)),
+    decrypt: async (...args) => reach(async () => real.decrypt(...args)),
+  });
+  await proveOutage({ kek, begin: async () => void (isDown = true), end: async () => void (isDown = false) });
 });

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { Fleet, leaked } from '../src/fleet.ts';
-import { WatchedKek } from '../src/watched-kek.ts';
+import type { WatchedKek } from '../src/watched-kek.ts';
 
 export interface Station {
   readonly kek: WatchedKek;
