@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The KMS that tests start, built once from scripts/services/kms-server with cargo; called by ../services.sh. On its own, the cache
+# is found as test/support/kms-server.ts finds it. KMS_SERVER names one that exists.
+set -euo pipefail
+cache=${JWT_AUTHORITY_SERVICES:-${XDG_CACHE_HOME:-$HOME/.cache}/jwt-authority/services}
+source=$(dirname "$0")/kms-server
+if [ -n "${KMS_SERVER:-}" ]; then exit 0; fi
+
+# Another source, another server. The lock file is part of it, so that the same one is built everywhere.
+version=$(cat "$source"/Cargo.* "$source"/src/* | sha256sum | cut -c 1-12)
+server=$cache/kms/server-$version
+if [ -x "$server" ]; then exit 0; fi
+
+if ! command -v cargo > /dev/null; then
+  echo 'No KMS for tests: building it takes cargo (Rust 1.85 or later), which is not here.'
+  exit 0
+fi
+echo "Building the KMS for tests: 2 to 4 minutes, 60 MB from the crate registry, 500 MB of scratch space that is removed after, 10 MB in $cache/kms …"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+began=$SECONDS
+# One line for every fiftieth crate: enough to see that it goes on.
+nice cargo build --release --locked --manifest-path "$source/Cargo.toml" --target-dir "$scratch" 2>&1 |
+  awk '/Compiling/ { if (++count % 50 == 0) { print "  " count " crates compiled"; fflush() } next } /error|warning/ { print }'
+mkdir -p "$cache/kms"
+# Under its name only when it is whole: several may build at once.
+install -m 755 "$scratch/release/kms-server" "$server.$$"
+mv "$server.$$" "$server"
+echo "$server: $(du -h "$server" | cut -f 1), built in $((SECONDS - began)) s"
