@@ -1,5 +1,5 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import {
   createJwtAuthority,
   JwtAuthorityError,
@@ -94,17 +94,21 @@ export class Fleet {
     this.startLoad();
   }
 
-  /** Lets `seconds` pass in steps that are shorter than a refresh interval. */
+  /** Lets `seconds` pass in steps that are shorter than a refresh interval; at each, every instance signs and verifies. */
   async advance(seconds: number): Promise<void> {
-    for (let left = seconds; left > 0; left -= 50) await this.clock.advance(Math.min(50, left));
+    for (let left = seconds; left > 0; left -= 50) {
+      await this.clock.advance(Math.min(50, left));
+      if (this.#load !== undefined) for (const instance of this.#instances) await this.#round(instance);
+    }
   }
 
+  /** From now on tokens are signed and verified, also in the middle of whatever happens. */
   startLoad(): void {
     this.#stopping = false;
     this.#load ??= this.#work();
   }
 
-  /** Ends the load after a last round. */
+  /** Ends the load after the present round. */
   async pauseLoad(): Promise<void> {
     this.#stopping = true;
     await this.#load;
@@ -124,15 +128,14 @@ export class Fleet {
 
   async #work(): Promise<void> {
     for (let round = 0; !this.#stopping; round++) {
-      await this.#round(round);
-      await turn();
+      const instance = this.#instances[round % this.#instances.length];
+      if (instance !== undefined) await this.#round(instance);
+      // The load is not to take the machine from what it is a load on.
+      await pause(4);
     }
-    await this.#round(0);
   }
 
-  async #round(round: number): Promise<void> {
-    const instance = this.#instances[round % this.#instances.length];
-    if (instance === undefined) return;
+  async #round(instance: RotatingJwtAuthority): Promise<void> {
     await this.#attempt('sign', Infinity, async () => {
       const { token } = await instance.sign({ sub: 'somebody' }, { expiresIn: 300 });
       this.figures.signed++;
@@ -141,7 +144,9 @@ export class Fleet {
     await this.#fetchJwks(instance);
     const now = this.clock.now();
     this.#tokens = this.#tokens.filter(({ expiresAt }) => expiresAt > now);
-    for (const { token, expiresAt } of this.#tokens) {
+    // The oldest that are still good, whose key may be gone from somewhere, and the newest, whose key may be unknown.
+    const sample = new Set([...this.#tokens.slice(0, 2), ...this.#tokens.slice(-2)]);
+    for (const { token, expiresAt } of sample) {
       for (const verifier of this.#instances) {
         await this.#attempt('verify', expiresAt, async () => verifier.verify(token));
       }

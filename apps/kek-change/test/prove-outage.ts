@@ -54,12 +54,12 @@ export async function proveOutage({ kek, begin, end }: Outage): Promise<Fleet['f
     fleet.forgetTokens();
     fleet.startLoad();
 
-    // A rotation falls due: postponed, reported, and the present key signs on.
+    // A rotation falls due (2000 s after the key took over): postponed, reported, and the present key signs on.
     const errors: string[] = [];
     for (const { keyRing } of fleet.instances) {
       keyRing.events.on('rotation_error', ({ code }) => errors.push(code));
     }
-    await fleet.advance(3500);
+    await fleet.advance(2200);
     expect(await fleet.first.rotator.checkAndRotateKeys(), 'says why').toMatchObject({
       outcome: 'postponed',
       error: { code: 'kek_unavailable' },

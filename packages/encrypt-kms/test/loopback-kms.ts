@@ -129,7 +129,8 @@ async function read(request: IncomingMessage): Promise<Call> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
   const [, operation = ''] = String(request.headers['x-amz-target']).split('.');
-  const [, region = ''] = /Credential=[^/]+\/\d+\/([^/]+)\//.exec(String(request.headers.authorization)) ?? [];
+  const [, region = ''] =
+    /Credential=[^/]+\/\d+\/([^/]+)\//.exec(String(request.headers.authorization)) ?? [];
   // What KMS is sent is an object.
   const body = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>;
   return { operation, body, region };
