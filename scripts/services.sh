@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache/services
 
+scripts/services/vault.sh
+
 has() { command -v "$1" > /dev/null; }
 if [ -n "${REDIS_SERVER:-}" ] || has redis-server || has valkey-server || [ -x "$cache/valkey-server" ]; then
   exit 0

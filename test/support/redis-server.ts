@@ -143,7 +143,7 @@ export async function eventually(
 }
 
 /** A port that is free, as is the one 10,000 above, which Redis Cluster takes as well. Below those for outgoing connections. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = 11_000 + Math.floor(Math.random() * 10_000);
     if ((await isFree(port)) && (await isFree(port + 10_000))) return port;

@@ -1,15 +1,14 @@
 import type { JWK } from 'jose';
 import type { Algorithm } from './algorithms.ts';
-import { checkClaims, type ClaimExpectations, type JwtClaims } from './claims.ts';
+import type { ClaimExpectations, JwtClaims } from './claims.ts';
 import { applySchema, type ClaimsSchema } from './claims-schema.ts';
 import { checkSignOptions, claimsToSign, type SignOptions } from './claims-to-sign.ts';
-import { parseCompact, parseHeader, type TokenHeader } from './compact.ts';
+import type { TokenHeader } from './compact.ts';
 import { withDeadline } from './clock.ts';
 import { describeError, JwtAuthorityError } from './errors.ts';
-import { parseJsonObject } from './json.ts';
 import { publishedJwk, publishedJwks, type JwksSource, type PublishedJwk } from './jwks.ts';
 import type { KeyRing, Publication } from './key-ring/key-ring.ts';
-import type { SigningKey, VerificationKey } from './key-ring/view.ts';
+import type { SigningKey } from './key-ring/view.ts';
 import {
   checkInteger,
   checkMethods,
@@ -22,6 +21,7 @@ import {
 } from './options.ts';
 import type { ReplayStore } from './ports.ts';
 import { JwksRotator } from './rotator.ts';
+import { TokenVerifier, type VerifiedContent } from './token-verifier.ts';
 import { expectationsOf, type VerifyOptions } from './verify-options.ts';
 
 export interface JwtAuthorityOptions {
@@ -34,6 +34,11 @@ export interface JwtAuthorityOptions {
   readonly typ?: string | undefined;
   /** Longest token that `verify` looks at, in characters. Default 16384. */
   readonly maxTokenLength?: number | undefined;
+  /**
+   * How many verified tokens to remember, so that the signature of one that comes again need not be checked again; everything
+   * else is, at each use. Forgotten at every change of the key set. Claims are frozen then. 0 to 1,000,000. Default 0: none.
+   */
+  readonly maxCachedTokens?: number | undefined;
   /** For `verifyOnce`. One per issuer. */
   readonly replayStore?: ReplayStore | undefined;
   /** Whether `verify` goes on with known keys when the key set is staler than the stale bound. Default `'accept'`: P7. */
@@ -46,6 +51,7 @@ export const authorityOptionNames = [
   'audience',
   'typ',
   'maxTokenLength',
+  'maxCachedTokens',
   'replayStore',
   'verifyWhenStale',
 ] as const;
@@ -71,9 +77,9 @@ export class JwtAuthority implements JwksSource {
   readonly #maxTokenLength: number;
   readonly #replayStore: ReplayStore | undefined;
   readonly #refuseWhenStale: boolean;
-  /** Encoded protected headers by what they say, and back: each is encoded, or decoded and judged, once. */
+  /** Encoded protected headers by what they say: each is encoded once. */
   readonly #encodedHeaders = new Map<string, string>();
-  readonly #knownHeaders = new Map<string, TokenHeader>();
+  readonly #verifier: TokenVerifier;
 
   /** @throws {TypeError} for options that are missing, of the wrong kind or unknown. */
   constructor(options: JwtAuthorityOptions) {
@@ -84,6 +90,7 @@ export class JwtAuthority implements JwksSource {
       audience,
       typ,
       maxTokenLength = 16_384,
+      maxCachedTokens = 0,
       replayStore,
       verifyWhenStale = 'accept',
     } = options;
@@ -94,6 +101,10 @@ export class JwtAuthority implements JwksSource {
     this.#audience = audiences?.length === 1 ? audiences[0] : audiences;
     this.#typ = typ === undefined ? undefined : checkText(typ, 'typ', 100);
     this.#maxTokenLength = checkInteger(maxTokenLength, 'maxTokenLength', 256, 1_000_000);
+    this.#verifier = new TokenVerifier(keyRing, {
+      maxTokenLength: this.#maxTokenLength,
+      maxCachedTokens: checkInteger(maxCachedTokens, 'maxCachedTokens', 0, 1_000_000),
+    });
     if (replayStore !== undefined) checkMethods(replayStore, 'replayStore', ['claim']);
     this.#replayStore = replayStore;
     this.#refuseWhenStale = checkOneOf(verifyWhenStale, 'verifyWhenStale', ['accept', 'refuse']) === 'refuse';
@@ -192,34 +203,9 @@ export class JwtAuthority implements JwksSource {
     };
   }
 
-  async #verify(
-    token: string,
-    expectations: ClaimExpectations,
-  ): Promise<{ readonly claims: JwtClaims & { readonly exp: number }; readonly header: TokenHeader }> {
+  async #verify(token: string, expectations: ClaimExpectations): Promise<VerifiedContent> {
     if (this.#refuseWhenStale) await this.#checkFresh();
-    const { encodedHeader, payload, signature, signingInput } = parseCompact(token, this.#maxTokenLength);
-    const knownHeader = this.#knownHeaders.get(encodedHeader);
-    const header = knownHeader ?? parseHeader(encodedHeader);
-    const key = await this.#verificationKey(header.kid);
-    if (key.alg !== header.alg) {
-      throw new JwtAuthorityError(
-        'algorithm_mismatch',
-        `the token's "alg" is not ${key.alg}, that of the key it names`,
-      );
-    }
-    if (!(await key.verify(Buffer.from(signingInput, 'latin1'), signature))) {
-      throw new JwtAuthorityError('signature_invalid', 'the signature is not that of this token and key');
-    }
-    if (knownHeader === undefined) this.#rememberHeader(encodedHeader, header);
-    const claims = parseClaims(payload);
-    checkClaims(claims, header, expectations, this.keyRing.clock.now());
-    return { claims, header };
-  }
-
-  /** Only headers of tokens that verified: made-up ones cannot fill it. */
-  #rememberHeader(encoded: string, header: TokenHeader): void {
-    if (this.#knownHeaders.size >= maxKnownHeaders) this.#knownHeaders.clear();
-    this.#knownHeaders.set(encoded, header);
+    return this.#verifier.verify(token, expectations);
   }
 
   async #checkFresh(): Promise<void> {
@@ -231,14 +217,6 @@ export class JwtAuthority implements JwksSource {
         `the key set was last read ${inSeconds(keyRing.age)} s ago, the bound is ${inSeconds(keyRing.staleBound)} s`,
       );
     }
-  }
-
-  async #verificationKey(kid: string): Promise<VerificationKey> {
-    const key = this.keyRing.verificationKey(kid) ?? (await this.keyRing.findVerificationKey(kid));
-    if (key === 'revoked') {
-      throw new JwtAuthorityError('key_revoked', 'the token was signed by a key that has been revoked');
-    }
-    return key;
   }
 
   #expectations<Claims extends JwtClaims>(options: VerifyOptions<Claims>): ClaimExpectations {
@@ -350,20 +328,4 @@ function fit<Claims extends JwtClaims>(
   schema: ClaimsSchema<Claims> | undefined,
 ): Claims | Promise<Claims> {
   return schema === undefined ? (claims as unknown as Claims) : applySchema(schema, claims);
-}
-
-function parseClaims(payload: Buffer): Record<string, unknown> {
-  const parsed = parseJsonObject(payload);
-  if (!('problem' in parsed)) return parsed.value;
-  throw parsed.problem === 'not_json'
-    ? new JwtAuthorityError(
-        'malformed',
-        'The token has claims that are not a JSON object in UTF-8',
-        'claims_not_json',
-      )
-    : new JwtAuthorityError(
-        'malformed',
-        'The token has claims that name a member twice',
-        'claims_duplicate_member',
-      );
 }

@@ -1,6 +1,6 @@
 import { decodeBase64url } from './encoding.ts';
 import { JwtAuthorityError, type MalformedReason } from './errors.ts';
-import { parseJsonObject } from './json.ts';
+import { deepFreeze, parseJsonObject } from './json.ts';
 
 /** No `kid` may be longer than this, in characters. */
 export const maxKidLength = 256;
@@ -106,12 +106,4 @@ export function parseHeader(encodedHeader: string): TokenHeader {
     );
   }
   return Object.freeze({ alg, kid, ...(typ !== undefined && { typ }), parameters: deepFreeze(parameters) });
-}
-
-/** At most as deep as parseJsonObject allows. */
-function deepFreeze<T extends object>(value: T): Readonly<T> {
-  for (const child of Object.values(value)) {
-    if (typeof child === 'object' && child !== null) deepFreeze(child);
-  }
-  return Object.freeze(value);
 }

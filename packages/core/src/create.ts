@@ -17,8 +17,13 @@ export type CreateJwtAuthorityOptions = Omit<JwtAuthorityOptions, 'keyRing'> &
     readonly retryStart?: boolean | undefined;
   };
 
-/** The name of the option that belongs to none of the parts. */
-export const ownOptionNames = ['retryStart'] as const;
+/** The names of {@link CreateJwtAuthorityOptions}. */
+export const createOptionNames = [
+  ...keyRingOptionNames,
+  ...policyOptionNames,
+  ...authorityOptionNames,
+  'retryStart',
+] as const;
 
 /** A {@link JwtAuthority} with its own key ring and a started rotator. */
 export class RotatingJwtAuthority extends JwtAuthority {
@@ -51,12 +56,7 @@ export class RotatingJwtAuthority extends JwtAuthority {
  *   With `retryStart`, not for `store_unavailable` and `kek_unavailable`.
  */
 export async function createJwtAuthority(options: CreateJwtAuthorityOptions): Promise<RotatingJwtAuthority> {
-  checkOptions(options, 'createJwtAuthority', [
-    ...keyRingOptionNames,
-    ...policyOptionNames,
-    ...authorityOptionNames,
-    ...ownOptionNames,
-  ]);
+  checkOptions(options, 'createJwtAuthority', createOptionNames);
   const { retryStart = false } = options;
   checkBoolean(retryStart, 'retryStart');
   const pick = <Name extends keyof CreateJwtAuthorityOptions>(

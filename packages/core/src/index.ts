@@ -53,6 +53,7 @@ export {
   misuse,
   type Duration,
 } from './options.ts';
+export { AuthorityPool, createAuthorityPool, type AuthorityPoolOptions } from './pool.ts';
 export type { KeyEncrypter, KeySetStore, LoadResult, ReplayStore, StoredKeySet } from './ports.ts';
 export {
   JwksRotator,

@@ -73,3 +73,11 @@ function isEscaped(text: string, position: number): boolean {
 function isSpace(code: number): boolean {
   return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 }
+
+/** Freezes what {@link parseJsonObject} gave, throughout; it is at most as deep as that allows. */
+export function deepFreeze<T extends object>(value: T): Readonly<T> {
+  for (const child of Object.values(value)) {
+    if (typeof child === 'object' && child !== null) deepFreeze(child);
+  }
+  return Object.freeze(value);
+}
