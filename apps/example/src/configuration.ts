@@ -17,7 +17,8 @@ export interface Configuration {
   readonly issuer: string;
   readonly client: { readonly id: string; readonly secret: string; readonly isGenerated: boolean };
   readonly store: KeySetStore;
-  readonly encrypter: KeyEncrypter;
+  /** The first seals, any opens. */
+  readonly encrypter: readonly [KeyEncrypter, ...KeyEncrypter[]];
   readonly policy: KeySetPolicyOptions;
 }
 
@@ -37,6 +38,24 @@ const stores: Readonly<Record<string, (env: Environment) => Promise<KeySetStore>
 const encrypters: Readonly<Record<string, (env: Environment) => Promise<KeyEncrypter>>> = {
   async local(env) {
     return localEncrypter({ key: keyFromEnv('JWT_AUTHORITY_KEY', { env }) });
+  },
+  /** Region, credentials and endpoint are what the SDK finds: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_KMS and the like. */
+  async kms(env) {
+    const { kmsEncrypter } = await import('@jwt-authority/encrypt-kms');
+    return kmsEncrypter({ keyId: required(env, 'KMS_KEY_ID') });
+  },
+  /** A token that ends must be renewed; README of encrypt-vault-transit has it. */
+  async vault(env) {
+    const { vaultTransitEncrypter } = await import('@jwt-authority/encrypt-vault-transit');
+    const { default: vault } = await import('node-vault');
+    const client = vault({
+      endpoint: required(env, 'VAULT_ADDR'),
+      token: required(env, 'VAULT_TOKEN'),
+      // It would print what it sends.
+      debug: () => {},
+    });
+    const key = env['VAULT_TRANSIT_KEY'] || 'jwt-authority';
+    return vaultTransitEncrypter({ client, key, mount: env['VAULT_TRANSIT_MOUNT'] || 'transit' });
   },
 };
 
@@ -69,7 +88,7 @@ export async function readConfiguration(env: Environment): Promise<Configuration
       isGenerated: !env['CLIENT_SECRET'],
     },
     store: await choose('STORE', stores, env['STORE'] || 'file')(env),
-    encrypter: await choose('ENCRYPTER', encrypters, env['ENCRYPTER'] || 'local')(env),
+    encrypter: await readEncrypters(env),
     policy: readPolicy(env),
   };
 }
@@ -80,6 +99,19 @@ export function inVariables(message: string): string {
     (text, [variable, option]) => text.replaceAll(new RegExp(`\\b${option}\\b`, 'g'), variable),
     message,
   );
+}
+
+/** `ENCRYPTER=kms,local` while the KEK moves from the environment to KMS. */
+async function readEncrypters(env: Environment): Promise<Configuration['encrypter']> {
+  const [first = '', ...others] = (env['ENCRYPTER'] || 'local').split(',').map((name) => name.trim());
+  const open = async (name: string): Promise<KeyEncrypter> => choose('ENCRYPTER', encrypters, name)(env);
+  return [await open(first), ...(await Promise.all(others.map(open)))];
+}
+
+function required(env: Environment, variable: string): string {
+  const value = env[variable];
+  if (!value) throw new TypeError(`"${variable}" must be set for this "ENCRYPTER"`);
+  return value;
 }
 
 function choose<Value>(variable: string, choices: Readonly<Record<string, Value>>, name: string): Value {

@@ -27,7 +27,10 @@ export interface KeyStatus {
 export interface Explanation {
   readonly namespace: string;
   readonly revision: number | undefined;
+  /** The label of the encrypter that the key set is sealed by. */
   readonly sealedBy: string | undefined;
+  /** The KEK as the key set itself names it, and its version if it has one: `vault:transit/jwt:v3`. */
+  readonly sealedUnder: string | undefined;
   /** The KEKs given, the one that seals first. One that neither seals nor opens is needed no more. */
   readonly keks: readonly KekUse[];
   readonly now: number;
@@ -52,6 +55,7 @@ export function explain(keyRing: KeyRing): Explanation {
     namespace,
     revision,
     sealedBy,
+    sealedUnder: keyRing.sealedUnder,
     keks: keyRing.keks,
     now,
     keys: keys.map((key) => ({

@@ -13,7 +13,7 @@ import { KeySetKeeper } from './keeper.ts';
 import { resolveOptions, type KeyRingOptions } from './options.ts';
 import { Refresher } from './refresher.ts';
 import { Revocations } from './revocations.ts';
-import type { RandomBytes } from './sealing.ts';
+import { makerOf, type RandomBytes } from './sealing.ts';
 import { elapsed, KekService, type KekUse, StoreService } from './services.ts';
 import { reseal, type RewrapOptions, type RewrapResult, type Transition } from './transitions.ts';
 import { UnknownKids } from './unknown-kids.ts';
@@ -312,6 +312,12 @@ export class KeyRing {
   get sealedBy(): string | undefined {
     const wrapped = this.#keeper.view?.dataKey.wrapped;
     return wrapped === undefined ? undefined : this.#kek.labelOf(wrapped);
+  }
+
+  /** The KEK as the key set itself names it, and its version if it has one: `vault:transit/jwt:v3`. */
+  get sealedUnder(): string | undefined {
+    const wrapped = this.#keeper.view?.dataKey.wrapped;
+    return wrapped === undefined ? undefined : makerOf(wrapped);
   }
 
   /** This machine's clock minus the store's in milliseconds, as of the last load; 0 if the store has none. */

@@ -317,6 +317,7 @@ describe('a change of KEK', () => {
       kids: [activeKid],
     });
     expect(both.keyRing.sealedBy, 'status says which').toBe('local:2026');
+    expect(both.rotator.explain().sealedUnder, 'as the key set itself has it').toBe('local:2026:v1');
     expect(both.rotator.explain().keks, 'and which are still needed: not the old one').toEqual([
       { id: 'local:2026', seals: true, opens: true },
       { id: 'local:2025', seals: false, opens: false },
