@@ -26,7 +26,12 @@ describe('dependencies point inward', () => {
   });
 
   // What the Redis stores share stands between them and core.
-  const between = new Map([['@jwt-authority/store-ioredis', ['@jwt-authority/redis-protocol']]]);
+  const between = new Map(
+    ['ioredis', 'redis-om'].map((name) => [
+      `@jwt-authority/store-${name}`,
+      ['@jwt-authority/redis-protocol'],
+    ]),
+  );
   test.each(packages.filter(({ name }) => name !== CORE))(
     '$name needs core, and no other adapter',
     (adapter) => {

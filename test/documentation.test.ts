@@ -1,12 +1,14 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createOptionNames } from '../packages/core/src/create.ts';
 import { milliseconds } from '../packages/core/src/options.ts';
 import { policyOptionNames, resolvePolicy } from '../packages/core/src/key-set/policy.ts';
+import { redisMissing } from './support/redis-binary.ts';
+import { RedisServer } from './support/redis-server.ts';
 import { packages, root, workspaces } from './workspace.ts';
 
 const inPackages = workspaces.map(({ folder }) => relative(root, join(folder, 'README.md')));
@@ -60,12 +62,23 @@ describe('the samples', () => {
   const folder = join(root, 'node_modules/.cache/documentation');
   const fileOf = ({ page, line }: Sample): string => join(folder, `${page.replaceAll('/', '-')}-${line}.ts`);
   const runnable = samples.filter(({ page }) => page === 'README.md' || page === 'packages/core/README.md');
+  /** What packages leave to their users to install, and where this repository has it. */
+  const clients = packages.flatMap(({ folder: from, manifest }) =>
+    Object.keys(manifest.peerDependencies ?? {})
+      .filter((name) => !entries.has(name))
+      .map((name) => [name, join(from, 'node_modules', name)] as const),
+  );
+  const needsRedis = ({ code }: Sample): boolean => code.includes('REDIS_URL');
+  let redis: RedisServer | undefined;
   let problems: readonly string[];
   let results: Record<string, { error?: string; jwks: unknown[] }>;
 
   beforeAll(async () => {
     await rm(folder, { recursive: true, force: true });
     await mkdir(join(folder, 'out'), { recursive: true });
+    await mkdir(join(folder, 'node_modules'));
+    for (const [name, target] of clients) await symlink(target, join(folder, 'node_modules', name));
+    if (redisMissing === '') redis = await RedisServer.start();
     // Stands in for Express 5: as much of it as the samples use.
     const express =
       "import { createServer, type IncomingMessage as In, type ServerResponse as Out } from 'node:http';\n" +
@@ -74,7 +87,17 @@ describe('the samples', () => {
       '  get(_path: string, handler: Handler): void { served = handler; },\n' +
       '  listen(port: number): void { createServer((request, response) => served(request, response, () => {})).listen(port); } }; };';
     await writeFile(join(folder, 'express.ts'), express);
-    const paths = Object.fromEntries([...entries, ['express', join(folder, 'express.ts')]]);
+    // And for jest, whose functions give nothing back.
+    const jest =
+      'type Test = (name: string, run: () => Promise<unknown> | undefined, timeout?: number) => void;\n' +
+      'export declare const it: Test & { skip: Test };\n' +
+      'export declare const describe: (name: string, run: () => void) => void;';
+    await writeFile(join(folder, 'jest.ts'), jest);
+    const paths = Object.fromEntries([
+      ...entries,
+      ['express', join(folder, 'express.ts')],
+      ['@jest/globals', join(folder, 'jest.ts')],
+    ]);
     const tsconfig = {
       extends: join(root, 'tsconfig.json'),
       compilerOptions: {
@@ -90,8 +113,9 @@ describe('the samples', () => {
 
     const check = node(['node_modules/typescript/bin/tsc', '--noEmit', '-p', folder]);
     const bundle = await rolldown({
-      input: runnable.map(fileOf),
+      input: runnable.filter((sample) => redis !== undefined || !needsRedis(sample)).map(fileOf),
       platform: 'node',
+      external: clients.map(([name]) => name),
       resolve: {
         alias: Object.fromEntries(Object.entries(paths).map(([name, path]) => [`${name}$`, path])),
         conditionNames: ['@jwt-authority/source', 'node', 'import'],
@@ -101,10 +125,13 @@ describe('the samples', () => {
     const files = output
       .filter((file) => file.type === 'chunk' && file.isEntry)
       .map((file) => join(folder, 'out', file.fileName));
-    const printed = await node([join(root, 'test/fixtures/run-samples.mjs'), ...files]);
+    const printed = await node([join(root, 'test/fixtures/run-samples.mjs'), ...files], {
+      REDIS_URL: `redis://127.0.0.1:${redis?.port}`,
+    });
     results = JSON.parse(printed.trim().split('\n').at(-1) ?? '') as typeof results;
     problems = (await check).split('\n');
   }, 120_000);
+  afterAll(() => redis?.stop());
 
   test.each(samples)('$page, line $line, type-checks', (sample) => {
     const name = relative(root, fileOf(sample));
@@ -121,7 +148,8 @@ describe('the samples', () => {
     ]);
   });
 
-  test.each(runnable)('$page, line $line, runs', (sample) => {
+  test.for(runnable)('$page, line $line, runs', (sample, { skip }) => {
+    skip(redisMissing !== '' && needsRedis(sample), redisMissing);
     const result = results[join(folder, 'out', `${sample.page.replaceAll('/', '-')}-${sample.line}.mjs`)];
     expect(result?.error, 'a reader who copies this sample would see this').toBeUndefined();
     expect(result, 'it must have been run').toBeDefined();
@@ -279,8 +307,8 @@ function mapValues<In, Out>(record: Record<string, In>, change: (value: In) => O
 }
 
 /** What a node process prints, also if it fails, unless it fails before it prints anything. */
-function node(args: string[]): Promise<string> {
-  const env = { ...process.env, NO_COLOR: '1' };
+function node(args: string[], variables: Record<string, string> = {}): Promise<string> {
+  const env = { ...process.env, NO_COLOR: '1', ...variables };
   return new Promise((done, fail) => {
     execFile(process.execPath, args, { cwd: root, env }, (error, stdout) => {
       if (error && stdout === '') fail(new Error(error.message));

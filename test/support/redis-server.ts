@@ -20,12 +20,14 @@ export class RedisServer {
   readonly host = '127.0.0.1';
   readonly folder: string;
   readonly #args: readonly string[];
+  readonly #binary: string | undefined;
   #child: ChildProcess | undefined;
 
-  private constructor(port: number, folder: string, args: readonly string[]) {
+  private constructor(port: number, folder: string, args: readonly string[], binary: string | undefined) {
     this.port = port;
     this.folder = folder;
     this.#args = args;
+    this.#binary = binary;
   }
 
   /** Starts one and waits until it answers. It saves nothing to disk, unless `args`, as on the command line, tell it to. */
@@ -41,12 +43,15 @@ export class RedisServer {
     ]);
   }
 
-  /** As {@link start}, with these arguments only: Sentinel knows no others. */
-  static async startWith(args: readonly string[]): Promise<RedisServer> {
+  /** As {@link start}, with these arguments only: Sentinel knows no others. `binary`: another server than the usual one. */
+  static async startWith(
+    args: readonly string[],
+    binary: string | undefined = redisServer,
+  ): Promise<RedisServer> {
     const folder = mkdtempSync(join(tmpdir(), 'redis-server-'));
     folders.add(folder);
     for (let attempt = 1; ; attempt += 1) {
-      const server = new RedisServer(await freePort(), folder, args);
+      const server = new RedisServer(await freePort(), folder, args, binary);
       try {
         await server.restart();
         return server;
@@ -59,9 +64,9 @@ export class RedisServer {
 
   /** Starts the process again, with the data in its folder, if any was saved. */
   async restart(): Promise<void> {
-    if (redisServer === undefined) throw new Error('no Redis server: these tests should have been skipped');
+    if (this.#binary === undefined) throw new Error('no Redis server: these tests should have been skipped');
     const child = spawn(
-      redisServer,
+      this.#binary,
       [...this.#args, '--port', String(this.port), '--bind', this.host, '--dir', this.folder],
       {
         stdio: ['ignore', 'pipe', 'pipe'],

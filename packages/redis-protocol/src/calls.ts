@@ -43,36 +43,60 @@ export class RedisCalls {
     this.#clock = clock;
   }
 
-  /**
-   * The reply of a script. Scripts can be repeated: where the connection is lost, nobody knows whether it ran.
-   *
-   * @throws what `fail` makes of the failure.
-   */
-  async evaluate(
+  /** The reply of a script. */
+  evaluate(
     { lua }: { readonly lua: string },
     key: string,
     args: readonly string[],
     fail: (failure: Failure) => Error,
   ): Promise<unknown> {
-    let abandoned = false;
-    const run = async (): Promise<unknown> => this.connection.evaluate(lua, key, args);
-    try {
-      return await this.withDeadline(
-        run().catch((error: unknown) => {
-          if (abandoned || !this.explain(error).worthARetry) throw error;
-          return run();
-        }),
-      );
-    } catch (error) {
-      throw fail(this.explain(error));
-    } finally {
-      abandoned = true;
-    }
+    return this.repeatable(() => this.connection.evaluate(lua, key, args), fail);
+  }
+
+  /**
+   * The result of work that may as well be done twice: where the connection is lost, nobody knows whether it was done, so it is
+   * done again, once.
+   *
+   * @throws what `fail` makes of the failure.
+   */
+  repeatable<T>(work: () => Promise<T>, fail: (failure: Failure) => Error): Promise<T> {
+    // One promise and not five: a layer of them costs a tenth of a call to Redis.
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      const end = (): void => {
+        isOver = true;
+        cancel();
+      };
+      const failed = (error: unknown): void => {
+        end();
+        reject(fail(this.explain(error)));
+      };
+      const cancel = this.#clock.setTimer(() => failed(this.#late()), this.#timeout);
+      const succeeded = (result: T): void => {
+        end();
+        resolve(result);
+      };
+      const attempt = (onFailure: (error: unknown) => void): void => {
+        try {
+          work().then(succeeded, onFailure);
+        } catch (error) {
+          onFailure(error);
+        }
+      };
+      attempt((error) => {
+        if (isOver) return;
+        if (this.explain(error).worthARetry) attempt(failed);
+        else failed(error);
+      });
+    });
   }
 
   withDeadline<T>(work: Promise<T>): Promise<T> {
-    const late = (): Error => new Late(`Redis did not answer within ${this.#timeout} ms`);
-    return withDeadline(this.#clock, this.#timeout, work, late);
+    return withDeadline(this.#clock, this.#timeout, work, () => this.#late());
+  }
+
+  #late(): Error {
+    return new Late(`Redis did not answer within ${this.#timeout} ms`);
   }
 
   explain(error: unknown): Failure {

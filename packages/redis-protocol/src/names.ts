@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { checkNamespace, misuse } from '@jwt-authority/core';
 
 /** What the keys and the channel of one namespace are called. All keys share a hash tag, so one Cluster node has them. */
@@ -14,13 +14,18 @@ export interface RedisNames {
 
 /** @throws {TypeError} if one of them is not usable. */
 export function redisNames(prefix: unknown, namespace: unknown): RedisNames {
+  const checked = checkNamespace(namespace);
+  const base = `{${checkPrefix(prefix)}:${checked}}:`;
+  return { namespace: checked, keySet: `${base}keyset`, channel: `${base}changes`, base };
+}
+
+/** @throws {TypeError} if keys cannot begin with it. */
+export function checkPrefix(prefix: unknown): string {
   // Without colons, no two pairs of prefix and namespace make one name.
   if (typeof prefix !== 'string' || !/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(prefix)) {
     throw misuse('prefix', 'be 1 to 64 letters, digits or . _ - and begin with a letter or digit', prefix);
   }
-  const checked = checkNamespace(namespace);
-  const base = `{${prefix}:${checked}}:`;
-  return { namespace: checked, keySet: `${base}keyset`, channel: `${base}changes`, base };
+  return prefix;
 }
 
 /** The key of a one-time value: of fixed length, says nothing of the value, and differs for a number and its text. */
@@ -29,8 +34,6 @@ export function replayKey({ base }: RedisNames, value: unknown): string {
     throw misuse('value', 'be a string or a finite number', value);
   }
   // UTF-16: as UTF-8, all lone surrogates are one.
-  const digest = createHash('sha256')
-    .update(`${typeof value}:${value}`, 'utf16le')
-    .digest('base64url');
+  const digest = hash('sha256', Buffer.from(`${typeof value}:${value}`, 'utf16le'), 'base64url');
   return `${base}replay:${digest}`;
 }

@@ -11,6 +11,7 @@ export interface IoredisClient {
     readonly redisOptions?: { readonly username?: string | undefined } | undefined;
   };
   eval(script: string, numberOfKeys: number, ...keysAndArguments: string[]): Promise<unknown>;
+  set(key: string, value: string, px: 'PX', milliseconds: number, nx: 'NX'): Promise<unknown>;
   duplicate(): IoredisSubscriber;
 }
 
@@ -30,6 +31,8 @@ export function connectionOf(client: IoredisClient): RedisConnection {
     keyPrefix: keyPrefix ?? '',
     username: username ?? redisOptions?.username ?? 'default',
     evaluate: (script, key, args) => client.eval(script, 1, key, ...args),
+    setIfAbsent: (key, value, milliseconds) =>
+      client.set(key, value, 'PX', milliseconds, 'NX').then((reply) => reply !== null),
     subscribe: (channel, onMessage) => subscribe(client, channel, onMessage),
   };
 }

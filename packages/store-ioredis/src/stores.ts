@@ -45,6 +45,6 @@ export function ioredisReplayStore<T extends string | number = string | number>(
 
 function connectionFrom(options: IoredisStoreOptions, where: string): ReturnType<typeof connectionOf> {
   checkOptions(options, where, ['client', ...redisStoreOptionNames]);
-  checkMethods(options.client, 'client', ['eval', 'duplicate']);
+  checkMethods(options.client, 'client', ['eval', 'set', 'duplicate']);
   return connectionOf(options.client);
 }

@@ -1,6 +1,8 @@
 import { Cluster } from 'ioredis-5';
-import { cluster, testContracts } from './contract.ts';
+import { testIoredis } from './contract.ts';
 
-testContracts('a cluster, with ioredis 5 and a key prefix', () =>
-  cluster((nodes) => new Cluster(nodes, { keyPrefix: 'app:' })),
-);
+testIoredis({
+  name: 'a cluster, with ioredis 5, a key prefix',
+  on: 'cluster',
+  connect: (nodes) => new Cluster([...nodes], { keyPrefix: 'app:' }),
+});

@@ -1,4 +1,8 @@
 import { Cluster } from 'ioredis';
-import { cluster, testContracts } from './contract.ts';
+import { testIoredis } from './contract.ts';
 
-testContracts('a cluster', () => cluster((nodes) => new Cluster(nodes, { scaleReads: 'slave' })));
+testIoredis({
+  name: 'a cluster, with ioredis 6, reads to replicas',
+  on: 'cluster',
+  connect: (nodes) => new Cluster([...nodes], { scaleReads: 'slave' }),
+});

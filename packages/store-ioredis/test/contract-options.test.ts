@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { standalone, testContracts } from './contract.ts';
+import { testIoredis } from './contract.ts';
 
 const options = {
   keyPrefix: 'app:',
@@ -9,7 +9,8 @@ const options = {
   enableAutoPipelining: true,
 } as const;
 
-testContracts(
-  'one server, with a key prefix, another database, RESP2, integers as texts, automatic pipelines',
-  () => standalone((port) => new Redis(port, '127.0.0.1', options)),
-);
+testIoredis({
+  name: 'one server, with ioredis 6, a key prefix, another database, RESP2, integers as texts, automatic pipelines',
+  on: 'standalone',
+  connect: ([server]) => new Redis({ ...server, ...options }),
+});

@@ -1,3 +1,8 @@
-import { sentinelSet, testContracts } from './contract.ts';
+import { Redis } from 'ioredis';
+import { testIoredis } from './contract.ts';
 
-testContracts('sentinels', sentinelSet, { freeze: false });
+testIoredis({
+  name: 'sentinels, with ioredis 6',
+  on: 'sentinel',
+  connect: (sentinels) => new Redis({ sentinels: [...sentinels], name: 'primary' }),
+});

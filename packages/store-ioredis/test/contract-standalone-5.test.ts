@@ -1,4 +1,8 @@
 import { Redis } from 'ioredis-5';
-import { standalone, testContracts } from './contract.ts';
+import { testIoredis } from './contract.ts';
 
-testContracts('one server, with ioredis 5', () => standalone((port) => new Redis(port, '127.0.0.1')));
+testIoredis({
+  name: 'one server, with ioredis 5',
+  on: 'standalone',
+  connect: ([server]) => new Redis({ ...server }),
+});

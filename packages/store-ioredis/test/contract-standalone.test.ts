@@ -1,4 +1,8 @@
 import { Redis } from 'ioredis';
-import { standalone, testContracts } from './contract.ts';
+import { testIoredis } from './contract.ts';
 
-testContracts('one server', () => standalone((port) => new Redis(port, '127.0.0.1')));
+testIoredis({
+  name: 'one server, with ioredis 6',
+  on: 'standalone',
+  connect: ([server]) => new Redis({ ...server }),
+});
