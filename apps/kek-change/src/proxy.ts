@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
-export type ProxyMode = 'pass' | 'refuse' | 'hang';
+type ProxyMode = 'pass' | 'refuse' | 'hang';
 
 export interface Proxy {
   readonly port: number;
