@@ -76,8 +76,11 @@ describe('the samples', () => {
   beforeAll(async () => {
     await rm(folder, { recursive: true, force: true });
     await mkdir(join(folder, 'out'), { recursive: true });
-    await mkdir(join(folder, 'node_modules'));
-    for (const [name, target] of clients) await symlink(target, join(folder, 'node_modules', name));
+    for (const [name, target] of clients) {
+      const link = join(folder, 'node_modules', name);
+      await mkdir(dirname(link), { recursive: true });
+      await symlink(target, link);
+    }
     if (redisMissing === '') redis = await RedisServer.start();
     // Stands in for Express 5: as much of it as the samples use.
     const express =
