@@ -122,14 +122,15 @@ function secretOf(id: string): Buffer {
 }
 
 function contextOf({ EncryptionContext: context }: Record<string, unknown>): string {
-  return JSON.stringify(Object.entries(context ?? {}).toSorted());
+  return JSON.stringify(Object.entries(context ?? {}).toSorted(([one], [other]) => (one < other ? -1 : 1)));
 }
 
 async function read(request: IncomingMessage): Promise<Call> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
   const [, operation = ''] = String(request.headers['x-amz-target']).split('.');
-  const [, region = ''] = /Credential=[^/]+\/\d+\/([^/]+)\//.exec(String(request.headers.authorization)) ?? [];
+  const [, region = ''] =
+    /Credential=[^/]+\/\d+\/([^/]+)\//.exec(String(request.headers.authorization)) ?? [];
   // What KMS is sent is an object.
   const body = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>;
   return { operation, body, region };
