@@ -3,6 +3,9 @@
 # .cache/services, which git ignores. `pnpm test` never does this by itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# With cargo, into the user's cache; minutes, once.
+scripts/services/kms.sh
+
 cache=$PWD/.cache/services
 
 has() { command -v "$1" > /dev/null; }

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -23,6 +23,15 @@ const entries = new Map(
       const { '@jwt-authority/source': source } = conditions as Record<string, string>;
       return [name + path.slice(1), join(folder, source ?? '')] as const;
     }),
+  ),
+);
+
+/** What adapters' samples import besides: `@aws-sdk/client-kms` → where its adapter has it. */
+const peers = new Map(
+  packages.flatMap(({ folder, manifest }) =>
+    Object.keys(manifest.peerDependencies ?? {})
+      .filter((name) => !name.startsWith('@jwt-authority/'))
+      .map((name) => [name, join(folder, 'node_modules', name)] as const),
   ),
 );
 
@@ -70,6 +79,11 @@ describe('the samples', () => {
       '  get(_path: string, handler: Handler): void { served = handler; },\n' +
       '  listen(port: number): void { createServer((request, response) => served(request, response, () => {})).listen(port); } }; };';
     await writeFile(join(folder, 'express.ts'), express);
+    for (const [name, path] of peers) {
+      const link = join(folder, 'node_modules', name);
+      await mkdir(dirname(link), { recursive: true });
+      await symlink(path, link);
+    }
     const paths = Object.fromEntries([...entries, ['express', join(folder, 'express.ts')]]);
     const tsconfig = {
       extends: join(root, 'tsconfig.json'),

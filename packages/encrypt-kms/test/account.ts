@@ -83,7 +83,7 @@ export class Account {
   }
 }
 
-export function defined<T>(value: T | undefined): T {
+function defined<T>(value: T | undefined): T {
   if (value === undefined) throw new Error('KMS gave no value');
   return value;
 }
