@@ -12,10 +12,10 @@ server=$cache/kms/server-$version
 if [ -x "$server" ]; then exit 0; fi
 
 if ! command -v cargo > /dev/null; then
-  echo 'No KMS for tests: building it takes cargo (Rust 1.85 or later), which is not here.'
+  echo 'No KMS for tests: building it takes cargo (Rust), which is not here.'
   exit 0
 fi
-echo "Building the KMS for tests: 2 to 4 minutes, 60 MB from the crate registry, 500 MB of scratch space that is removed after, 10 MB in $cache/kms …"
+echo "Building the KMS for tests: 2 to 6 minutes, 170 MB in ~/.cargo, 350 MB of scratch space that is removed after, 7 MB in $cache/kms …"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 began=$SECONDS

@@ -13,7 +13,7 @@ const cache =
   join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'jwt-authority/services');
 
 /** The KMS that tests start: from KMS_SERVER, or what scripts/services/kms.sh has built from the present source. */
-export const kmsServer: string | undefined = find();
+const kmsServer: string | undefined = find();
 
 /** To be put behind a title: says why tests are skipped, if they are. */
 export const kmsMissing: string =

@@ -60,7 +60,8 @@ export interface KeyEncrypter {
   /**
    * The data-encryption key. The caller zeroes what it is given: return a copy of your own.
    *
-   * @throws `JwtAuthorityError` with code `kek_unavailable` (try again later) or `decryption_failed` (altered, other context).
+   * @throws `JwtAuthorityError` with code `kek_unavailable` (try again later), `kek_not_configured` (no such KEK) or
+   *   `decryption_failed` (altered, other context).
    */
   decrypt(encrypted: string, context: Readonly<Record<string, string>>): Promise<Uint8Array>;
 }

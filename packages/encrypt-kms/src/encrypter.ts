@@ -65,6 +65,7 @@ export interface KmsEncrypter extends KeyEncrypter {
 }
 
 const wrapping: Operation = { verb: 'wrap', action: 'kms:Encrypt' };
+const notKms = 'the answer is not one of KMS. What stands between?';
 const unwrapping: Operation = { verb: 'unwrap', action: 'kms:Decrypt' };
 
 /**
@@ -156,13 +157,10 @@ class AwsKmsEncrypter implements KmsEncrypter {
       this.#client.send(command, options),
     );
     const arn = parseKeyArn(KeyId);
-    if (arn === undefined || CiphertextBlob === undefined || !this.#isMine(arn))
-      throw wrongAnswer(
-        this.id,
-        wrapping,
-        'kek_unavailable',
-        'the answer is not for this key. Is there a proxy?',
-      );
+    if (arn === undefined || CiphertextBlob === undefined)
+      throw wrongAnswer(this.id, wrapping, 'kek_unavailable', notKms);
+    if (!this.#isMine(arn))
+      throw wrongAnswer(this.id, wrapping, 'kek_unavailable', 'the answer is for another key');
     this.#last = arn;
     return formatWrapped(this.#name, arn, CiphertextBlob);
   }
@@ -193,10 +191,12 @@ class AwsKmsEncrypter implements KmsEncrypter {
       const { KeyId, Plaintext } = await this.#client.send(command, options);
       return { arn: parseKeyArn(KeyId), dataKey: Plaintext && takeBytes(Plaintext) };
     });
-    const isRight = arn !== undefined && isSameKey(arn, wrapped.arn) && dataKey?.byteLength === 32;
-    if (!isRight) {
-      dataKey?.fill(0);
-      throw wrongAnswer(this.id, unwrapping, 'decryption_failed', 'the answer is of another key, or no key');
+    // An answer of nothing is no verdict on the text: that would have it taken for altered.
+    if (arn === undefined || dataKey === undefined)
+      throw wrongAnswer(this.id, unwrapping, 'kek_unavailable', notKms);
+    if (!isSameKey(arn, wrapped.arn) || dataKey.byteLength !== 32) {
+      dataKey.fill(0);
+      throw wrongAnswer(this.id, unwrapping, 'decryption_failed', 'the answer is for another key');
     }
     return dataKey;
   }

@@ -60,7 +60,7 @@ export class Account {
   /** The credentials of a new user who has this policy and no other. */
   async createUser(policy: object): Promise<{ accessKeyId: string; secretAccessKey: string }> {
     this.#users += 1;
-    const UserName = `user-${this.#users}`;
+    const UserName = this.lastUser;
     await this.#iam.send(new CreateUserCommand({ UserName }));
     await this.setPolicy(UserName, policy);
     const { AccessKey } = await this.#iam.send(new CreateAccessKeyCommand({ UserName }));
@@ -68,6 +68,11 @@ export class Account {
       accessKeyId: defined(AccessKey?.AccessKeyId),
       secretAccessKey: defined(AccessKey?.SecretAccessKey),
     };
+  }
+
+  /** The name of the last one made. */
+  get lastUser(): string {
+    return `user-${this.#users}`;
   }
 
   async setPolicy(user: string, policy: object): Promise<void> {
@@ -78,7 +83,7 @@ export class Account {
   }
 }
 
-export function defined<T>(value: T | undefined): T {
+function defined<T>(value: T | undefined): T {
   if (value === undefined) throw new Error('KMS gave no value');
   return value;
 }

@@ -122,7 +122,7 @@ function secretOf(id: string): Buffer {
 }
 
 function contextOf({ EncryptionContext: context }: Record<string, unknown>): string {
-  return JSON.stringify(Object.entries(context ?? {}).toSorted());
+  return JSON.stringify(Object.entries(context ?? {}).toSorted(([one], [other]) => (one < other ? -1 : 1)));
 }
 
 async function read(request: IncomingMessage): Promise<Call> {
