@@ -45,7 +45,8 @@ sed -i -E 's/(ActivationFunc +func\(context\.Context, \*logical\.Request), strin
 awk '
   /^func .*\) RestorePolicy\(/ { inside = 1; sub(/\) error \{/, ") (string, error) {") }
   inside && /^}/ { inside = 0 }
-  inside { last = /^\treturn nil$/ ? sub(/return nil/, "return name, nil") : sub(/return err$/, "return \"\", err") }
+  inside && /^\treturn nil$/ { sub(/nil/, "name, nil"); print; next }
+  inside && /^\t+return / { sub(/return /, "return \"\", ") }
   { print }
 ' sdk/helper/keysutil/lock_manager.go > lock_manager.go
 mv lock_manager.go sdk/helper/keysutil/lock_manager.go
