@@ -166,8 +166,8 @@ test.each(pages)('%s has no code that is not checked', (page) => {
     read(page).matchAll(/^```(.*)\n[\s\S]*?^```/gm),
     ([, language = '']) => language,
   );
-  const others = languages.filter((language) => !['ts', 'sh', 'json', 'text'].includes(language));
-  expect(others, 'blocks are ts, which is type-checked, or sh, json or text').toEqual([]);
+  const others = languages.filter((language) => !['ts', 'sh', 'json', 'hcl', 'text'].includes(language));
+  expect(others, 'blocks are ts, which is type-checked, or sh, json, hcl or text').toEqual([]);
 });
 
 describe('links', () => {

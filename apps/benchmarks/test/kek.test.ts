@@ -5,7 +5,7 @@ import { kmsEncrypter } from '@jwt-authority/encrypt-kms';
 import { vaultTransitEncrypter } from '@jwt-authority/encrypt-vault-transit';
 import nodeVault from 'node-vault';
 import { afterAll, describe, expect, it } from 'vitest';
-import { kmsMissing, kmsServer, startKms } from '../../../test/support/kms-server.ts';
+import { kmsMissing, startKms } from '../../../test/support/kms-server.ts';
 import { ownVaultMissing, startVault } from '../../../test/support/vault-server.ts';
 import { countCalls, timeColdStarts, type Backend } from '../src/kek.ts';
 
@@ -59,7 +59,7 @@ async function vault(): Promise<Backend> {
 
 describe.each([
   ['local', local, ''],
-  ['KMS', kms, kmsServer === undefined ? kmsMissing : ''],
+  ['KMS', kms, kmsMissing],
   ['Vault', vault, ownVaultMissing],
 ] as const)('%s', (_name, make, missing) => {
   it.skipIf(missing !== '')(

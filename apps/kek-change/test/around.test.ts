@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { localEncrypter } from '@jwt-authority/core';
 import { expect, it } from 'vitest';
-import { kmsMissing, kmsServer } from '../../../test/support/kms-server.ts';
+import { kmsMissing } from '../../../test/support/kms-server.ts';
 import { ownVaultMissing, startVault } from '../../../test/support/vault-server.ts';
 import { WatchedKek } from '../src/watched-kek.ts';
 import { openKms } from './kms.ts';
 import { proveChange } from './prove-change.ts';
 import { destroyKey, openVaultKek } from './vault.ts';
 
-const isMissing = kmsServer === undefined || ownVaultMissing !== '';
+const isMissing = kmsMissing !== '' || ownVaultMissing !== '';
 
 it.skipIf(isMissing)(
   `P1: local → KMS → Vault → local, each destroyed once it is not needed${kmsMissing}${ownVaultMissing}`,

@@ -18,12 +18,12 @@ export type CreateJwtAuthorityOptions = Omit<JwtAuthorityOptions, 'keyRing'> &
   };
 
 /** The names of {@link CreateJwtAuthorityOptions}. */
-export const createOptionNames = [
+export const createOptionNames: readonly (keyof CreateJwtAuthorityOptions)[] = [
   ...keyRingOptionNames,
   ...policyOptionNames,
   ...authorityOptionNames,
   'retryStart',
-] as const;
+];
 
 /** A {@link JwtAuthority} with its own key ring and a started rotator. */
 export class RotatingJwtAuthority extends JwtAuthority {
