@@ -4,18 +4,22 @@ import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { authorityOptionNames } from '../packages/core/src/authority.ts';
+import { createOptionNames } from '../packages/core/src/create.ts';
 import { milliseconds } from '../packages/core/src/options.ts';
-import { keyRingOptionNames } from '../packages/core/src/key-ring/options.ts';
 import { policyOptionNames, resolvePolicy } from '../packages/core/src/key-set/policy.ts';
 import { redisMissing } from './support/redis-binary.ts';
 import { RedisServer } from './support/redis-server.ts';
 import { packages, root, workspaces } from './workspace.ts';
 
 const inPackages = workspaces.map(({ folder }) => relative(root, join(folder, 'README.md')));
-const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...inPackages].filter((page) =>
-  existsSync(join(root, page)),
-);
+const inDocs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  ...inPackages,
+  ...inDocs.map((name) => `docs/${name}`),
+].filter((page) => existsSync(join(root, page)));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 /** What every sample may import: `@jwt-authority/core/testing` → the file in src. */
@@ -254,11 +258,10 @@ describe('tables', () => {
   );
 
   test('the options of core', () => {
-    const names = [...keyRingOptionNames, ...authorityOptionNames, ...policyOptionNames];
     const listed = table('packages/core/README.md', 'Options').flatMap(([cell = '']) =>
       [...cell.matchAll(/\w+/g)].map(String),
     );
-    expect(new Set(listed), 'what createJwtAuthority takes').toEqual(new Set(names));
+    expect(new Set(listed), 'what createJwtAuthority takes').toEqual(new Set(createOptionNames));
   });
 
   test('the error codes are those of errors.ts', () => {

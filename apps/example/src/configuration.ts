@@ -19,7 +19,8 @@ export interface Configuration {
   readonly store: KeySetStore;
   /** What its operator should know about where it keeps the keys, as far as that can be reached. */
   readonly warnings: () => Promise<readonly string[]>;
-  readonly encrypter: KeyEncrypter;
+  /** The first seals, any opens. */
+  readonly encrypter: readonly [KeyEncrypter, ...KeyEncrypter[]];
   readonly policy: KeySetPolicyOptions;
   /** Closes the client under the store. */
   readonly close: () => void;
@@ -67,6 +68,24 @@ const encrypters: Readonly<Record<string, (env: Environment) => Promise<KeyEncry
   async local(env) {
     return localEncrypter({ key: keyFromEnv('JWT_AUTHORITY_KEY', { env }) });
   },
+  /** Region, credentials and endpoint are what the SDK finds: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_KMS and the like. */
+  async kms(env) {
+    const { kmsEncrypter } = await import('@jwt-authority/encrypt-kms');
+    return kmsEncrypter({ keyId: required(env, 'KMS_KEY_ID') });
+  },
+  /** A token that ends must be renewed; README of encrypt-vault-transit has it. */
+  async vault(env) {
+    const { vaultTransitEncrypter } = await import('@jwt-authority/encrypt-vault-transit');
+    const { default: vault } = await import('node-vault');
+    const client = vault({
+      endpoint: required(env, 'VAULT_ADDR'),
+      token: required(env, 'VAULT_TOKEN'),
+      // It would print what it sends.
+      debug: () => {},
+    });
+    const key = env['VAULT_TRANSIT_KEY'] || 'jwt-authority';
+    return vaultTransitEncrypter({ client, key, mount: env['VAULT_TRANSIT_MOUNT'] || 'transit' });
+  },
 };
 
 const durations = {
@@ -90,7 +109,7 @@ export async function readConfiguration(env: Environment): Promise<Configuration
   const port = readPort(env['PORT'] || '3000');
   const issuer = readIssuer(env['ISSUER'], port);
   const name = env['STORE'] || (env['REDIS_URL'] ? 'ioredis' : 'file');
-  const encrypter = await choose('ENCRYPTER', encrypters, env['ENCRYPTER'] || 'local')(env);
+  const encrypter = await readEncrypters(env);
   const policy = readPolicy(env);
   // Last, since it may open a connection.
   const { store, check, close } = await choose('STORE', stores, name)(env);
@@ -117,6 +136,19 @@ export function inVariables(message: string): string {
     (text, [variable, option]) => text.replaceAll(new RegExp(`\\b${option}\\b`, 'g'), variable),
     message,
   );
+}
+
+/** `ENCRYPTER=kms,local` while the KEK moves from the environment to KMS. */
+async function readEncrypters(env: Environment): Promise<Configuration['encrypter']> {
+  const [first = '', ...others] = (env['ENCRYPTER'] || 'local').split(',').map((name) => name.trim());
+  const open = async (name: string): Promise<KeyEncrypter> => choose('ENCRYPTER', encrypters, name)(env);
+  return [await open(first), ...(await Promise.all(others.map(open)))];
+}
+
+function required(env: Environment, variable: string): string {
+  const value = env[variable];
+  if (!value) throw new TypeError(`"${variable}" must be set for this "ENCRYPTER"`);
+  return value;
 }
 
 function choose<Value>(variable: string, choices: Readonly<Record<string, Value>>, name: string): Value {

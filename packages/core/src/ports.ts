@@ -52,6 +52,9 @@ export interface KeyEncrypter {
   /**
    * Wraps a data-encryption key (32 bytes). `context` is bound, not stored: another context must fail to decrypt.
    * The caller zeroes `dataKey` afterwards.
+   *
+   * What stands before the last `:` of the text names the KEK, and its version where it has one: `rewrap()` goes by it to
+   * tell whether the key set is sealed by the present one.
    */
   encrypt(dataKey: Uint8Array, context: Readonly<Record<string, string>>): Promise<string>;
   /**

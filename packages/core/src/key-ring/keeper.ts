@@ -11,7 +11,7 @@ import type { StoredKeySet } from '../ports.ts';
 import { reportChanges } from './changes-seen.ts';
 import { isSameCommit, Judge } from './judge.ts';
 import { reconcile, type Reconciliation } from './reconcile.ts';
-import { sealKeySet, type DataKey, type PrivateKeys, type RandomBytes } from './sealing.ts';
+import { isWrappedAlike, sealKeySet, type DataKey, type PrivateKeys, type RandomBytes } from './sealing.ts';
 import { elapsed, moment, type KekService, type Loaded, type Moment, type StoreService } from './services.ts';
 import type { Transition } from './transitions.ts';
 import { KeySetView } from './view.ts';
@@ -153,6 +153,9 @@ export class KeySetKeeper {
     const sealing = dataKey === 'present' ? this.#view?.dataKey : dataKey;
     if (sealing === undefined) return { kind: 'needs_data_key' };
     if (loaded === undefined) return { kind: 'again' };
+    if (transition.unlessWrappedAlike === true && isWrappedAlike(sealing, this.#view?.dataKey)) {
+      return { kind: 'done', result: decision.result, committed: false };
+    }
     const { keySet } = decision;
     const revision = (loaded.stored?.revision ?? 0) + 1;
     const brought = [...newPairs, ...(transition.importing === undefined ? [] : [transition.importing])];
