@@ -138,8 +138,11 @@ export function applySteps(
     switch (step.step) {
       case 'replace':
         return replace(current, policy, now, newKey(step.alg));
-      case 'publish':
-        return publish(current, policy, now, newKey(step.alg));
+      case 'publish': {
+        // The delay that holds is the one before this commit, for each algorithm: the first to publish writes down its own.
+        const { propagationDelay } = keySet ?? current;
+        return publish({ ...current, propagationDelay }, policy, now, newKey(step.alg));
+      }
       case 'retire':
         return retire(current, step.kids);
       case 'prune':
