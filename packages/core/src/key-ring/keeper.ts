@@ -6,7 +6,8 @@ import type { CryptoExecutor } from '../executor.ts';
 import { parseDocument, type KeySet } from '../key-set/document.ts';
 import type { KeySetPolicy } from '../key-set/policy.ts';
 import { validate } from '../key-set/validate.ts';
-import { replace } from '../key-set/changes.ts';
+import { replace, retire } from '../key-set/changes.ts';
+import { stoppedKids } from '../key-set/plan.ts';
 import type { StoredKeySet } from '../ports.ts';
 import { reportChanges } from './changes-seen.ts';
 import { isSameCommit, Judge } from './judge.ts';
@@ -153,7 +154,8 @@ export class KeySetKeeper {
     const sealing = dataKey === 'present' ? this.#view?.dataKey : dataKey;
     if (sealing === undefined) return { kind: 'needs_data_key' };
     if (loaded === undefined) return { kind: 'again' };
-    const { keySet } = decision;
+    // Whatever this commit is for: private halves that no longer sign do not outlive it (P5).
+    const keySet = retire(decision.keySet, stoppedKids(decision.keySet, now, policy));
     const revision = (loaded.stored?.revision ?? 0) + 1;
     const brought = [...newPairs, ...(transition.importing === undefined ? [] : [transition.importing])];
     const privateKeys = new Map([
