@@ -55,8 +55,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     changes: [
       {
         file: plan,
-        text: 'key.deactivatesAt + clockTolerance <= now,',
-        by: 'key.deactivatesAt - policy.propagationDelay <= now,',
+        text: 'hasPrivateKey && deactivatesAt + clockTolerance <= now;',
+        by: 'hasPrivateKey && deactivatesAt - 560_000 <= now;',
       },
     ],
   },
@@ -271,6 +271,11 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'private halves are never destroyed',
     changes: [
       { file: plan, text: "if (retired.length > 0) steps.push({ step: 'retire', kids: retired });", by: '' },
+      {
+        file: keeper,
+        text: 'const keySet = retire(decision.keySet, stoppedKids(decision.keySet, now, policy));',
+        by: 'const { keySet } = decision;',
+      },
     ],
   },
 ];

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -56,6 +56,17 @@ function sourceFolder(): URL {
   return new URL('../src/', import.meta.url);
 }
 
+/** The bugs that no longer fit the sources: a text that they replace does not stand there exactly once. */
+export async function misfits(bugs: readonly PlantedBug[]): Promise<string[]> {
+  const packages = new URL('../../../packages/', import.meta.url);
+  const fits = async ({ file, text }: PlantedBug['changes'][number]): Promise<boolean> =>
+    (await readFile(new URL(file, packages), 'utf8')).split(text).length === 2;
+  const checked = bugs.map(async ({ name, changes }) =>
+    (await Promise.all(changes.map(fits))).every(Boolean) ? [] : [name],
+  );
+  return (await Promise.all(checked)).flat();
+}
+
 /** Looks for each of these bugs with at most `most` histories, from seed `first` on. */
 export async function findPlanted(
   bugs: readonly PlantedBug[],
@@ -68,15 +79,21 @@ export async function findPlanted(
     const results: Found[] = [];
     for (const bug of bugs) {
       const { makeHistory, run } = await buildWith(bug, folder);
-      let found: Found = { name: bug.name, histories: undefined, steps: 0, violation: undefined };
-      for (let seed = first; seed < first + most && found.histories === undefined; seed++) {
-        const { violation, steps } = await run(makeHistory(seed, bug.steps ?? 1000, { boost: bug.boost }));
-        found = {
-          ...found,
-          steps: found.steps + steps,
-          ...(violation !== undefined && { histories: seed - first + 1, violation }),
-        };
+      let steps = 0;
+      let violation: string | undefined;
+      let histories = 0;
+      for (; histories < most && violation === undefined; histories++) {
+        const history = makeHistory(first + histories, bug.steps ?? 1000, { boost: bug.boost });
+        const outcome = await run(history);
+        steps += outcome.steps;
+        violation = outcome.violation;
       }
+      const found = {
+        name: bug.name,
+        histories: violation === undefined ? undefined : histories,
+        steps,
+        violation,
+      };
       onFound(found);
       results.push(found);
     }

@@ -50,7 +50,7 @@ export class Checker {
   }
 
   #instance(process: Process, live: readonly KeyFacts[]): void {
-    const { now, ledger, shortest, longest } = this.#world;
+    const { now, ledger, longest } = this.#world;
     const { authority, confirmed, instance, name } = process;
     if (authority === undefined) return;
     const { keyRing } = authority;
@@ -77,7 +77,7 @@ export class Checker {
       );
     }
     // P7: from memory within the stale bound, and not beyond it.
-    let code: string | undefined;
+    let code = '';
     try {
       const { kid } = keyRing.signingKey();
       this.#check(
@@ -91,8 +91,8 @@ export class Checker {
       code = error.code;
     }
     const mayLackSigner = keyRing.uncommittedRevocations.length > 0;
-    if (isFresh && code !== undefined && !mayLackSigner && shortest.propagationDelay > 0) {
-      this.#check(false, () => `P7: ${name}, fresh, cannot sign: ${String(code)}`);
+    if (isFresh && code !== '' && !mayLackSigner) {
+      this.#check(false, () => `P7: ${name}, fresh, cannot sign: ${code}`);
     }
   }
 
@@ -252,7 +252,7 @@ export class Checker {
           !key.hasPrivateKey ||
           facts === undefined ||
           key.deactivatesAt === undefined ||
-          key.deactivatesAt + longest.rotationInterval > now - tolerance,
+          key.deactivatesAt + 3 * tolerance + longest.commitDeadline > now,
         () => `P5: ${by} keeps the private half of ${key.kid}, which stopped long ago`,
       );
     }
@@ -298,10 +298,14 @@ export class Checker {
   }
 }
 
+function sorted(members: object): unknown {
+  return Object.entries(members).toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
+
 /** The members of a key in one order. */
 function comparable(key: Document['keys'][number]): unknown {
   return Object.entries(key)
     .filter(([, value]) => value !== undefined)
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => (name === 'publicJwk' ? Object.entries(value).toSorted() : [name, value]));
+    .map(([name, value]: [string, unknown]) => [name, name === 'publicJwk' ? sorted(key.publicJwk) : value]);
 }

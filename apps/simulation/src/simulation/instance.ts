@@ -136,40 +136,41 @@ export class Instance {
 
   /** Starts a process; one that cannot load its key set ends, and is started again. */
   start(): void {
-    const { scheduler } = this.#world;
     const process = new Process(this);
     this.process = process;
     this.disturb();
-    createJwtAuthority({
-      ...this.policy,
-      store: this.#store(process),
-      encrypter: this.#encrypters(process),
-      clock: this.#clock(process),
-      executor: inlineExecutor,
-      randomBytes: (size) => this.#random.bytes(size),
-      generateKeyPair: async (alg) => {
-        const made = makeKey(alg, this.#keysMade++, this.name);
-        this.#world.onKeyMade(made);
-        // Making one takes a while; RSA keys of 4096 bits take seconds.
-        await this.#wait(process, this.#random.between(1, 2000));
-        return made.pair;
-      },
-      logger: this.#logger(process),
-    }).then(
-      (authority) => {
-        process.authority = authority;
-        this.disturb();
-        this.#world.note(`${this.name} is up at revision ${authority.keyRing.revision}`);
-      },
-      (error: unknown) => {
-        if (!JwtAuthorityError.is(error)) return this.#world.unexpected(error);
-        this.#world.note(`${this.name} could not start: ${error.code}`);
-        process.isDead = true;
-        scheduler.after(this.#world.restartDelay, () => {
-          if (this.process === process) this.start();
-        });
-      },
-    );
+    void this.#boot(process);
+  }
+
+  async #boot(process: Process): Promise<void> {
+    const world = this.#world;
+    try {
+      process.authority = await createJwtAuthority({
+        ...this.policy,
+        store: this.#store(process),
+        encrypter: this.#encrypters(process),
+        clock: this.#clock(process),
+        executor: inlineExecutor,
+        randomBytes: (size) => this.#random.bytes(size),
+        generateKeyPair: async (alg) => {
+          const made = makeKey(alg, this.#keysMade++, this.name);
+          world.onKeyMade(made);
+          // Making one takes a while; RSA keys of 4096 bits take seconds.
+          await this.#wait(process, this.#random.between(1, 2000));
+          return made.pair;
+        },
+        logger: this.#logger(process),
+      });
+      this.disturb();
+      world.note(`${this.name} is up at revision ${process.authority.keyRing.revision}`);
+    } catch (error) {
+      if (!JwtAuthorityError.is(error)) return world.unexpected(error);
+      world.note(`${this.name} could not start: ${error.code}`);
+      process.isDead = true;
+      world.scheduler.after(world.restartDelay, () => {
+        if (this.process === process) this.start();
+      });
+    }
   }
 
   crash(): void {

@@ -52,19 +52,22 @@ function loss(
   };
 }
 
+const algorithms: ReadonlySet<unknown> = new Set(['Ed25519', 'EdDSA', 'RS256']);
+
 /** It looks as if sealed by another KEK, or made by a later version. */
 function cannotBeJudged(world: World, stored: StoredKeySet): boolean {
   const document = documentOf(stored);
   if (document === undefined) return false;
-  const { format, sealed, keys } = document;
-  const wrapped: unknown = sealed?.dataKey;
+  // Altered: nothing need be as its type says.
+  const { format, sealed, keys }: { readonly [Name in keyof Document]: unknown } = document;
+  const wrapped: unknown = Reflect.get(Object(sealed), 'dataKey');
   const isOfKnownKek =
     typeof wrapped === 'string' && world.keks.some(({ id }) => wrapped.startsWith(`${id}:v1:`));
   return (
     !isOfKnownKek ||
-    Number(format) !== 1 ||
+    format !== 1 ||
     !Array.isArray(keys) ||
-    keys.some((key) => !['Ed25519', 'EdDSA', 'RS256'].includes(key.alg))
+    keys.some((key: unknown) => !algorithms.has(Reflect.get(Object(key), 'alg')))
   );
 }
 

@@ -303,19 +303,15 @@ export class World implements Surroundings, Observed {
   /** An authentic document of another namespace, under the same KEK. */
   foreign: StoredKeySet | undefined;
 
+  async #makeForeign(): Promise<void> {
+    const [kek] = this.keks;
+    const [policy] = this.settings.policies;
+    if (kek !== undefined) this.foreign = await makeForeign(kek, policy, this.random);
+  }
+
   /** Starts everybody, and the work that goes on all the time. */
   begin(): void {
-    if (this.settings.loses) {
-      const [kek] = this.keks;
-      const [policy] = this.settings.policies;
-      if (kek !== undefined)
-        makeForeign(kek, policy, this.random).then(
-          (stored) => {
-            this.foreign = stored;
-          },
-          (error: unknown) => this.unexpected(error),
-        );
-    }
+    if (this.settings.loses) void this.#makeForeign();
     for (const instance of this.instances)
       this.scheduler.after(this.random.between(0, this.random.chance(0.3) ? 50 : 30_000), () =>
         instance.start(),
