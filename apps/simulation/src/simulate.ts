@@ -20,6 +20,8 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     /** RS256 instead of Ed25519. */
     algorithm: { type: 'string' },
+    /** Incidents that happen more often, with factors: `crash=3`. */
+    boost: { type: 'string', multiple: true, default: [] },
     /** Ends after so many seconds, whatever `runs` says. */
     seconds: { type: 'string', default: 'Infinity' },
     /** How many failures are shrunk, and how many lines of their timelines are printed. */
@@ -33,6 +35,9 @@ const { values } = parseArgs({
 });
 
 const algorithms = values.algorithm === 'RS256' ? (['RS256'] as const) : undefined;
+const boost = Object.fromEntries(
+  values.boost.map((entry) => entry.split('=')).map(([name = '', factor]) => [name, Number(factor)]),
+);
 const counts = new Counts();
 
 async function show(history: History): Promise<void> {
@@ -56,7 +61,7 @@ async function simulate(): Promise<number> {
   let histories = 0;
   let lasted = 0;
   for (; histories < runs && performance.now() - began < Number(values.seconds) * 1000; histories++) {
-    const history = makeHistory(from + histories, Number(values.steps), { algorithms });
+    const history = makeHistory(from + histories, Number(values.steps), { algorithms, boost });
     const outcome = await run(history, counts);
     steps += outcome.steps;
     lasted += outcome.lasted;
