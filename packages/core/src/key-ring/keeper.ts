@@ -279,10 +279,12 @@ export class KeySetKeeper {
     const base = joined.base === 'stored' && view !== undefined ? view : held;
     const privateKeys = new Map([...(view?.privateKeys ?? []), ...held.privateKeys, ...base.privateKeys]);
     if (spare !== undefined) privateKeys.set(spare.kid, spare.privateKey);
-    const keySet =
-      joined.needsNewKey && spare !== undefined
-        ? replace(joined.keySet, this.#parts.policy, Math.floor(decided.wall), spare)
-        : joined.keySet;
+    const { policy } = this.#parts;
+    const now = Math.floor(decided.wall);
+    const signing =
+      joined.needsNewKey && spare !== undefined ? replace(joined.keySet, policy, now, spare) : joined.keySet;
+    // A clock that is ahead would destroy what others sign with.
+    const keySet = this.#isSkewed ? signing : retire(signing, stoppedKids(signing, now, policy));
     const write: Write = { keySet, revision, privateKeys, dataKey: base.dataKey, made: [] };
     if (!(await this.#write(write, loaded, decided))) return;
     const before = new Set(view?.keySet.keys.map(({ kid }) => kid));

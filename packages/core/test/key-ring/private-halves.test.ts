@@ -16,13 +16,20 @@ async function afterTakeover(): Promise<{ world: World; instance: Instance; firs
 it.each([
   ['a rewrap', async ({ rotator }: Instance) => rotator.rewrap()],
   ['a rotation by command', async ({ rotator }: Instance) => rotator.rotateNow()],
+  [
+    'a heal',
+    async (instance: Instance, _kid: string, world: World) => {
+      world.shared.wipe();
+      await instance.keyRing.refresh();
+    },
+  ],
   ['a revocation', async ({ rotator }: Instance, kid: string) => rotator.revoke(kid, { reason: 'test' })],
 ] as const)('P5: %s that comes before the rotator destroys what no longer signs', async (_, command) => {
   const { world, instance, first, second } = await afterTakeover();
   await instance.keyRing.refresh();
   expect(instance.key(first)?.hasPrivateKey, 'nobody has destroyed it yet').toBe(true);
 
-  await command(instance, second);
+  await command(instance, second, world);
 
   const { keys } = await world.shared.document();
   expect(
