@@ -78,10 +78,19 @@ export async function revoke(
   };
 }
 
-export async function rewrap(session: Session, flags: ChangeFlags): Promise<Report> {
+export async function rewrap(
+  session: Session,
+  flags: ChangeFlags & { readonly force?: boolean },
+): Promise<Report> {
   await loadKeySet(session);
-  const result = await session.rotator.rewrap();
-  return { data: result, text: `${tense(flags)}Sealed by ${result.to}, before by ${result.from}.` };
+  const result = await session.rotator.rewrap({ force: flags.force === true });
+  const { committed, from, to } = result;
+  return {
+    data: { ...result, keks: session.keyRing.keks },
+    text: committed
+      ? `${tense(flags)}Sealed by ${to}, before by ${from}.`
+      : `${to} has sealed the key set already; nothing was to be done. With --force it does so again.`,
+  };
 }
 
 export interface ImportFlags extends ChangeFlags {
