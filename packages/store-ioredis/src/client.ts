@@ -31,8 +31,7 @@ export function connectionOf(client: IoredisClient): RedisConnection {
     keyPrefix: keyPrefix ?? '',
     username: username ?? redisOptions?.username ?? 'default',
     evaluate: (script, key, args) => client.eval(script, 1, key, ...args),
-    setIfAbsent: (key, value, milliseconds) =>
-      client.set(key, value, 'PX', milliseconds, 'NX').then((reply) => reply !== null),
+    setIfAbsent: (key, value, milliseconds) => client.set(key, value, 'PX', milliseconds, 'NX'),
     subscribe: (channel, onMessage) => subscribe(client, channel, onMessage),
   };
 }
