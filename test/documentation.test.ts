@@ -4,18 +4,22 @@ import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { authorityOptionNames } from '../packages/core/src/authority.ts';
+import { createOptionNames } from '../packages/core/src/create.ts';
 import { milliseconds } from '../packages/core/src/options.ts';
-import { keyRingOptionNames } from '../packages/core/src/key-ring/options.ts';
 import { policyOptionNames, resolvePolicy } from '../packages/core/src/key-set/policy.ts';
 import { redisMissing } from './support/redis-binary.ts';
 import { RedisServer } from './support/redis-server.ts';
 import { packages, root, workspaces } from './workspace.ts';
 
 const inPackages = workspaces.map(({ folder }) => relative(root, join(folder, 'README.md')));
-const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...inPackages].filter((page) =>
-  existsSync(join(root, page)),
-);
+const inDocs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  ...inPackages,
+  ...inDocs.map((name) => `docs/${name}`),
+].filter((page) => existsSync(join(root, page)));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 /** What every sample may import: `@jwt-authority/core/testing` → the file in src. */
@@ -59,11 +63,15 @@ describe('the samples', () => {
   const fileOf = ({ page, line }: Sample): string => join(folder, `${page.replaceAll('/', '-')}-${line}.ts`);
   const runnable = samples.filter(({ page }) => page === 'README.md' || page === 'packages/core/README.md');
   /** What packages leave to their users to install, and where this repository has it. */
-  const clients = packages.flatMap(({ folder: from, manifest }) =>
-    Object.keys(manifest.peerDependencies ?? {})
-      .filter((name) => !entries.has(name))
-      .map((name) => [name, join(from, 'node_modules', name)] as const),
-  );
+  const clients = [
+    ...new Map(
+      packages.flatMap(({ folder: from, manifest }) =>
+        Object.keys(manifest.peerDependencies ?? {})
+          .filter((name) => !entries.has(name))
+          .map((name) => [name, join(from, 'node_modules', name)] as const),
+      ),
+    ),
+  ];
   const needsRedis = ({ code }: Sample): boolean => code.includes('REDIS_URL');
   let redis: RedisServer | undefined;
   let problems: readonly string[];
@@ -72,8 +80,11 @@ describe('the samples', () => {
   beforeAll(async () => {
     await rm(folder, { recursive: true, force: true });
     await mkdir(join(folder, 'out'), { recursive: true });
-    await mkdir(join(folder, 'node_modules'));
-    for (const [name, target] of clients) await symlink(target, join(folder, 'node_modules', name));
+    for (const [name, target] of clients) {
+      const link = join(folder, 'node_modules', name);
+      await mkdir(dirname(link), { recursive: true });
+      await symlink(target, link);
+    }
     if (redisMissing === '') redis = await RedisServer.start();
     // Stands in for Express 5: as much of it as the samples use.
     const express =
@@ -247,11 +258,10 @@ describe('tables', () => {
   );
 
   test('the options of core', () => {
-    const names = [...keyRingOptionNames, ...authorityOptionNames, ...policyOptionNames];
     const listed = table('packages/core/README.md', 'Options').flatMap(([cell = '']) =>
       [...cell.matchAll(/\w+/g)].map(String),
     );
-    expect(new Set(listed), 'what createJwtAuthority takes').toEqual(new Set(names));
+    expect(new Set(listed), 'what createJwtAuthority takes').toEqual(new Set(createOptionNames));
   });
 
   test('the error codes are those of errors.ts', () => {
@@ -285,6 +295,7 @@ test('the commands and packages that the documents name exist', () => {
       scriptsOf(join(folder, 'package.json')),
     ),
     ...readdirSync(join(root, 'node_modules/.bin')),
+    ...packages.flatMap(({ manifest }) => Object.keys(manifest.bin ?? {})),
   ]);
   const unknown = pages.flatMap((page) => {
     const text = read(page);

@@ -40,7 +40,7 @@ async function execute(rotator: JwksRotator, command: Command): Promise<unknown>
     case 'rollback':
       return rotator.rollback();
     case 'reseal':
-      return rotator.rewrap();
+      return rotator.rewrap({ force: true });
     case 'revoke':
       return rotator.revoke(command.kid, { reason: 'demo' });
   }

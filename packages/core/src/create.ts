@@ -1,5 +1,5 @@
 import { authorityOptionNames, JwtAuthority, type JwtAuthorityOptions } from './authority.ts';
-import { checkOptions } from './options.ts';
+import { checkBoolean, checkOptions } from './options.ts';
 import { keyRingOptionNames, type KeyRingOptions } from './key-ring/options.ts';
 import { KeyRing } from './key-ring/key-ring.ts';
 import { policyOptionNames, type KeySetPolicyOptions } from './key-set/policy.ts';
@@ -8,13 +8,21 @@ import { JwksRotator } from './rotator.ts';
 /** Everything in one flat object: the parts' options, see there. Only `store` and `encrypter` are required. */
 export type CreateJwtAuthorityOptions = Omit<JwtAuthorityOptions, 'keyRing'> &
   Omit<KeyRingOptions, 'policy'> &
-  KeySetPolicyOptions;
+  KeySetPolicyOptions & {
+    /**
+     * Whether to start although the store or the KEK service is down, and go on asking in the background: until it
+     * answers, `sign` and `verify` reject with its code, and `keyRing.health()` has the reason. Only for what waiting may
+     * mend (`retryable`): a wrong KEK fails at once all the same. Default `false`.
+     */
+    readonly retryStart?: boolean | undefined;
+  };
 
 /** The names of {@link CreateJwtAuthorityOptions}. */
 export const createOptionNames: readonly (keyof CreateJwtAuthorityOptions)[] = [
   ...keyRingOptionNames,
   ...policyOptionNames,
   ...authorityOptionNames,
+  'retryStart',
 ];
 
 /** A {@link JwtAuthority} with its own key ring and a started rotator. */
@@ -45,9 +53,12 @@ export class RotatingJwtAuthority extends JwtAuthority {
  * @throws {TypeError} for wrong options.
  * @throws `JwtAuthorityError` if the key set cannot be loaded now: `store_unavailable`, `store_unreadable`,
  *   `kek_not_configured`, `kek_unavailable`, `document_rejected`, `document_unsupported`. Nothing is left running then.
+ *   With `retryStart`, not for `store_unavailable` and `kek_unavailable`.
  */
 export async function createJwtAuthority(options: CreateJwtAuthorityOptions): Promise<RotatingJwtAuthority> {
   checkOptions(options, 'createJwtAuthority', createOptionNames);
+  const { retryStart = false } = options;
+  checkBoolean(retryStart, 'retryStart');
   const pick = <Name extends keyof CreateJwtAuthorityOptions>(
     names: readonly Name[],
   ): Pick<CreateJwtAuthorityOptions, Name> =>
@@ -57,7 +68,7 @@ export async function createJwtAuthority(options: CreateJwtAuthorityOptions): Pr
   const authority = new RotatingJwtAuthority({ keyRing, ...pick(authorityOptionNames) });
   try {
     const first = await authority.rotator.checkAndRotateKeys();
-    if (first.outcome === 'postponed' && keyRing.keySet === undefined) throw first.error;
+    if (first.outcome === 'postponed' && keyRing.keySet === undefined && !retryStart) throw first.error;
     authority.rotator.start();
     return authority;
   } catch (error) {

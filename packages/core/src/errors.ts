@@ -43,9 +43,9 @@ const codes = {
   store_unavailable: { retryable: true },
   /** What the store holds under this name cannot be read as a stored key set. Nothing is overwritten. */
   store_unreadable: { retryable: false },
-  /** The key set is sealed under a KEK that none of the given encrypters holds. */
+  /** The key set is sealed under a KEK that none of the given encrypters holds, or an encrypter names a KEK that cannot be it. */
   kek_not_configured: { retryable: false },
-  /** The KEK service did not answer in time, or refused. */
+  /** The KEK service did not answer in time, or refused: nothing is wrong with what is stored. */
   kek_unavailable: { retryable: true },
   /** A wrapped data-encryption key or an encrypted text fails its authentication: altered, or of another context or key. */
   decryption_failed: { retryable: false },

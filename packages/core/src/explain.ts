@@ -1,6 +1,7 @@
 import type { Algorithm } from './algorithms.ts';
 import type { Health } from './key-ring/health.ts';
 import type { KeyRing } from './key-ring/key-ring.ts';
+import type { KekUse } from './key-ring/services.ts';
 import { plan, upcoming, type Step, type UpcomingEvent } from './key-set/plan.ts';
 import { activeKey, algorithmsOf, keyState, type KeyState } from './key-set/states.ts';
 import { inSeconds } from './options.ts';
@@ -26,7 +27,12 @@ export interface KeyStatus {
 export interface Explanation {
   readonly namespace: string;
   readonly revision: number | undefined;
+  /** The label of the encrypter that the key set is sealed by. */
   readonly sealedBy: string | undefined;
+  /** The KEK as the key set itself names it, and its version if it has one: `vault:transit/jwt:v3`. */
+  readonly sealedUnder: string | undefined;
+  /** The KEKs given, the one that seals first. One that neither seals nor opens is needed no more. */
+  readonly keks: readonly KekUse[];
   readonly now: number;
   readonly keys: readonly KeyStatus[];
   /** Per algorithm the key that signs, and why it is this one. */
@@ -49,6 +55,8 @@ export function explain(keyRing: KeyRing): Explanation {
     namespace,
     revision,
     sealedBy,
+    sealedUnder: keyRing.sealedUnder,
+    keks: keyRing.keks,
     now,
     keys: keys.map((key) => ({
       kid: key.kid,

@@ -27,7 +27,14 @@ export type { Health } from './key-ring/health.ts';
 export { KeyRing, type Publication } from './key-ring/key-ring.ts';
 export type { KeyRingOptions } from './key-ring/options.ts';
 export type { RandomBytes } from './key-ring/sealing.ts';
-export type { RollBackResult, RotateNowResult, Transition } from './key-ring/transitions.ts';
+export type { KekUse } from './key-ring/services.ts';
+export type {
+  RewrapOptions,
+  RewrapResult,
+  RollBackResult,
+  RotateNowResult,
+  Transition,
+} from './key-ring/transitions.ts';
 export type { SigningKey, VerificationKey } from './key-ring/view.ts';
 export type { ImportRole, NewKey } from './key-set/changes.ts';
 export type { DepartedKey, KeyRecord, KeySet } from './key-set/document.ts';

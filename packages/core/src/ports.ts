@@ -52,12 +52,16 @@ export interface KeyEncrypter {
   /**
    * Wraps a data-encryption key (32 bytes). `context` is bound, not stored: another context must fail to decrypt.
    * The caller zeroes `dataKey` afterwards.
+   *
+   * What stands before the last `:` of the text names the KEK, and its version where it has one: `rewrap()` goes by it to
+   * tell whether the key set is sealed by the present one.
    */
   encrypt(dataKey: Uint8Array, context: Readonly<Record<string, string>>): Promise<string>;
   /**
    * The data-encryption key. The caller zeroes what it is given: return a copy of your own.
    *
-   * @throws `JwtAuthorityError` with code `kek_unavailable` (try again later) or `decryption_failed` (altered, other context).
+   * @throws `JwtAuthorityError` with code `kek_unavailable` (try again later), `kek_not_configured` (no such KEK) or
+   *   `decryption_failed` (altered, other context).
    */
   decrypt(encrypted: string, context: Readonly<Record<string, string>>): Promise<Uint8Array>;
 }

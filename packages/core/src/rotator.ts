@@ -11,6 +11,8 @@ import {
   retireAlgorithm,
   rollBackPending,
   rotateNow,
+  type RewrapOptions,
+  type RewrapResult,
   type RollBackResult,
   type RotateNowResult,
 } from './key-ring/transitions.ts';
@@ -251,8 +253,8 @@ export class JwksRotator {
   }
 
   /** Re-seals the key set under the first encrypter: see {@link KeyRing.rewrap}. */
-  async rewrap(): ReturnType<KeyRing['rewrap']> {
-    return this.#keyRing.rewrap();
+  async rewrap(options: RewrapOptions = {}): Promise<RewrapResult> {
+    return this.#keyRing.rewrap(options);
   }
 
   /** Rotates by itself from now on, until {@link JwksRotator.stop}, the signal, or the key ring's end. Failures are reported as `rotation_error` and tried again. */

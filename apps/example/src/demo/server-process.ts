@@ -25,18 +25,25 @@ export class ServerProcess {
   #commands = 0;
   #url = '';
 
-  /** Resolves when it listens. */
-  static async start(name: string, env: Readonly<Record<string, string>>): Promise<ServerProcess> {
-    const server = new ServerProcess(name, env);
+  /** Resolves when it listens. `program`: default the built server. */
+  static async start(
+    name: string,
+    env: Readonly<Record<string, string>>,
+    program: string = main,
+  ): Promise<ServerProcess> {
+    const server = new ServerProcess(name, env, program);
     server.#url = String(await server.#answerTo(0));
     return server;
   }
 
-  private constructor(name: string, env: Readonly<Record<string, string>>) {
+  private constructor(name: string, env: Readonly<Record<string, string>>, program: string) {
     this.name = name;
     // Nothing else of the demo's own environment, which may have settings of another server.
     const { PATH = '', SystemRoot = '' } = process.env;
-    this.#child = fork(main, { env: { PATH, SystemRoot, ...env }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    this.#child = fork(program, {
+      env: { PATH, SystemRoot, ...env },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
     running.add(this.#child);
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.on('data', (chunk: Buffer) => {

@@ -50,7 +50,7 @@ export class Judge {
     const dataKey =
       held?.wrapped === sealed.dataKey ? held : await this.#unwrap(sealed.dataKey, stored.revision);
     if (dataKey === undefined) {
-      const problem = 'its wrapped data-encryption key was altered, or the KEK of this name is another one';
+      const problem = `its wrapped data-encryption key was altered, or the "${this.#kek.labelOf(sealed.dataKey)}" given here is not the KEK that wrapped it`;
       return this.#reject(stored, about, problem);
     }
     const { revision, etag } = stored;

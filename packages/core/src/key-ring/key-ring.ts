@@ -6,16 +6,16 @@ import { KeyRingEvents } from '../events.ts';
 import type { KeyRecord, KeySet } from '../key-set/document.ts';
 import type { KeySetPolicy } from '../key-set/policy.ts';
 import { publishedKeys } from '../key-set/states.ts';
-import { inSeconds } from '../options.ts';
+import { checkBoolean, checkOptions, inSeconds } from '../options.ts';
 import { Activations } from './activations.ts';
 import { HealthTracker, type Health } from './health.ts';
 import { KeySetKeeper } from './keeper.ts';
 import { resolveOptions, type KeyRingOptions } from './options.ts';
 import { Refresher } from './refresher.ts';
 import { Revocations } from './revocations.ts';
-import type { RandomBytes } from './sealing.ts';
-import { elapsed, KekService, StoreService } from './services.ts';
-import { reseal, type Transition } from './transitions.ts';
+import { makerOf, type RandomBytes } from './sealing.ts';
+import { elapsed, KekService, type KekUse, StoreService } from './services.ts';
+import { reseal, type RewrapOptions, type RewrapResult, type Transition } from './transitions.ts';
 import { UnknownKids } from './unknown-kids.ts';
 import type { KeySetView, SigningKey, VerificationKey } from './view.ts';
 
@@ -212,12 +212,15 @@ export class KeyRing {
   publication(): Publication {
     const view = this.#freshView('publish');
     const now = this.clock.now();
-    const { jwksMaxAge, refreshInterval, staleIfError } = this.policy;
+    const { refreshInterval, clockTolerance } = this.policy;
+    // What the last publisher left for caches, if that is less than this policy has: the next key may sign so much earlier.
+    const forCaches = Math.max(0, view.keySet.propagationDelay - this.staleBound - 2 * clockTolerance);
+    const jwksMaxAge = Math.min(this.policy.jwksMaxAge, forCaches);
     return {
       keys: publishedKeys(view.keySet, now).filter(({ kid }) => !this.#revocations.isUncommitted(kid)),
       // Around a key that had to sign at once, caches should turn over quickly.
       maxAge: now < this.#unsettledUntil ? Math.min(jwksMaxAge, refreshInterval) : jwksMaxAge,
-      staleIfError,
+      staleIfError: Math.min(this.policy.staleIfError, forCaches - jwksMaxAge),
     };
   }
 
@@ -279,26 +282,45 @@ export class KeyRing {
   }
 
   /**
-   * Seals the key set under a fresh data-encryption key of the first encrypter: after a change of KEK, or the leak of one.
-   * One commit; safe to repeat. `from` and `to` are labels of encrypters.
+   * Seals the key set under a fresh data-encryption key of the first encrypter, after a change of KEK or of its version.
+   *
+   * One KEK call and one commit, all of it or nothing; none if that KEK sealed it already, in its present version: any
+   * number of instances may do it, and it may be done again. `force`: commit in any case, if the data-encryption key may
+   * have leaked. Afterwards, {@link KeyRing.keks} says which KEKs are still needed.
    *
    * @throws as {@link KeyRing.ready}, and `commit_conflict`.
    */
-  async rewrap(): Promise<{
-    readonly from: string | undefined;
-    readonly to: string;
-    readonly kids: readonly string[];
-  }> {
+  async rewrap(options: RewrapOptions = {}): Promise<RewrapResult> {
+    checkOptions(options, 'rewrap', ['force']);
+    const { force = false } = options;
+    checkBoolean(force, 'force');
     await this.ready();
-    const from = this.sealedBy;
-    const { result } = await this.commit(reseal);
-    return { from, to: this.#kek.primary, kids: result.kids };
+    const before = this.#keeper.view?.dataKey.wrapped;
+    const { result, committed } = await this.commit(reseal(force));
+    const to = this.#kek.primary;
+    return {
+      committed,
+      from: committed && before !== undefined ? this.#kek.labelOf(before) : to,
+      to,
+      kids: committed ? result.kids : [],
+    };
+  }
+
+  /** The encrypters given, the first one first, and what the key set as this instance knows it needs each of them for. */
+  get keks(): readonly KekUse[] {
+    return this.#kek.uses(this.#keeper.view?.dataKey.wrapped);
   }
 
   /** The label of the encrypter that the key set is sealed by. */
   get sealedBy(): string | undefined {
     const wrapped = this.#keeper.view?.dataKey.wrapped;
     return wrapped === undefined ? undefined : this.#kek.labelOf(wrapped);
+  }
+
+  /** The KEK as the key set itself names it, and its version if it has one: `vault:transit/jwt:v3`. */
+  get sealedUnder(): string | undefined {
+    const wrapped = this.#keeper.view?.dataKey.wrapped;
+    return wrapped === undefined ? undefined : makerOf(wrapped);
   }
 
   /** This machine's clock minus the store's in milliseconds, as of the last load; 0 if the store has none. */

@@ -58,6 +58,19 @@ export async function openDataKey(
   }
 }
 
+/**
+ * What a wrapped text says of the KEK and the KEK's version that made it: all that stands before its last `:`. See
+ * {@link KeyEncrypter.encrypt}.
+ */
+export function makerOf(wrapped: string): string {
+  return wrapped.slice(0, wrapped.lastIndexOf(':'));
+}
+
+/** Whether the same version of the same KEK wrapped both. */
+export function isWrappedAlike(dataKey: DataKey, other: DataKey | undefined): boolean {
+  return other !== undefined && makerOf(dataKey.wrapped) === makerOf(other.wrapped);
+}
+
 /** The document text of a key set, its private halves sealed. `privateKeys` holds at least those the key set says it has. */
 export function sealKeySet(
   keySet: KeySet,

@@ -2,7 +2,7 @@ import { withDeadline, type Clock } from '../clock.ts';
 import { describeError, JwtAuthorityError } from '../errors.ts';
 import { failureOf, type KeyRingEvents } from '../events.ts';
 import type { KeyEncrypter, KeySetStore, LoadResult, StoredKeySet } from '../ports.ts';
-import { createDataKey, openDataKey, type DataKey, type RandomBytes } from './sealing.ts';
+import { createDataKey, makerOf, openDataKey, type DataKey, type RandomBytes } from './sealing.ts';
 
 /** A moment by both clocks. The monotonic one does not step; the wall clock goes on while the machine sleeps. */
 export interface Moment {
@@ -134,6 +134,16 @@ function isStored(value: unknown): boolean {
   );
 }
 
+/** An encrypter that was given, and what the key set needs it for now. One that neither seals nor opens can be taken out. */
+export interface KekUse {
+  /** Its label. */
+  readonly id: string;
+  /** It is the first: publications and `rewrap()` seal with it. */
+  readonly seals: boolean;
+  /** The key set is sealed by it: whoever starts needs it. */
+  readonly opens: boolean;
+}
+
 /** The encrypters, of which the first seals and any opens, with a deadline on every call. */
 export class KekService {
   readonly #encrypters: readonly [KeyEncrypter, ...KeyEncrypter[]];
@@ -169,6 +179,18 @@ export class KekService {
   /** The label of the encrypter that seals. */
   get primary(): string {
     return this.#encrypters[0].id;
+  }
+
+  /** What each encrypter is for, as long as the key set is sealed under this wrapped text. */
+  uses(wrapped: string | undefined): readonly KekUse[] {
+    const opener = this.#encrypters.find(
+      (encrypter) => wrapped !== undefined && encrypter.canDecrypt(wrapped),
+    );
+    return this.#encrypters.map((encrypter, index) => ({
+      id: encrypter.id,
+      seals: index === 0,
+      opens: encrypter === opener,
+    }));
   }
 
   /** @throws `JwtAuthorityError` with code `kek_unavailable`. */
@@ -216,6 +238,6 @@ export class KekService {
 
 /** What a wrapped text says of its maker: what stands before its format version or its data, if that reads like a label. */
 function sealerOf(wrapped: string): string {
-  const label = wrapped.slice(0, wrapped.lastIndexOf(':')).replace(/:v\d.*$/, '');
+  const label = makerOf(wrapped).replace(/:v\d.*$/, '');
   return /^[\w:./@-]{1,200}$/.test(label) ? label : 'an encrypter that is not known here';
 }

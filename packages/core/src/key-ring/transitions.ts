@@ -30,6 +30,8 @@ type Decision<Result> =
 export interface Transition<Result> {
   /** What its commit is sealed under. `fresh-or-present`: the present one if the KEK does not answer. */
   readonly dataKey: 'fresh' | 'fresh-or-present' | 'present';
+  /** Not to be committed if the present data-encryption key is wrapped by the same version of the same KEK already. */
+  readonly unlessWrappedAlike?: boolean;
   /** Whether what is held suffices to say that nothing is to be done. A command asks the store first. */
   readonly trustsMemory?: true;
   /** The key pair that it brings in from outside. */
@@ -269,12 +271,33 @@ function importIntoNothing(
   };
 }
 
-/** Seals the key set as it is under a fresh data-encryption key of the primary KEK. */
-export const reseal: Transition<{ readonly kids: readonly string[] }> = {
-  dataKey: 'fresh',
-  despiteClockSkew: true,
-  decide(current) {
-    const keySet = required(current);
-    return { keySet, result: { kids: keySet.keys.filter((key) => key.hasPrivateKey).map(({ kid }) => kid) } };
-  },
-};
+export interface RewrapOptions {
+  /** Default `false`. */
+  readonly force?: boolean;
+}
+
+/** What `rewrap` did. */
+export interface RewrapResult {
+  /** `false`: the first encrypter had sealed it already. */
+  readonly committed: boolean;
+  /** The label of the encrypter that had sealed it. */
+  readonly from: string | undefined;
+  /** The label of the encrypter that has sealed it now. */
+  readonly to: string;
+  /** The keys whose private halves were sealed again. */
+  readonly kids: readonly string[];
+}
+
+/** Seals the key set as it is under a fresh data-encryption key of the primary KEK; unless `always`, only if another one wrapped the present. */
+export function reseal(always: boolean): Transition<{ readonly kids: readonly string[] }> {
+  return {
+    dataKey: 'fresh',
+    despiteClockSkew: true,
+    unlessWrappedAlike: !always,
+    decide(current) {
+      const keySet = required(current);
+      const kids = keySet.keys.filter((key) => key.hasPrivateKey).map(({ kid }) => kid);
+      return { keySet, result: { kids } };
+    },
+  };
+}

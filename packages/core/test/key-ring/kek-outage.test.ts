@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { localEncrypter } from '../../src/local-encrypter.ts';
+import type { KeyEncrypter } from '../../src/ports.ts';
+import { failsBefore } from '../support/faulty-store.ts';
 import { codeOf, CountingEncrypter, errorOf, timing, World } from '../support/world.ts';
 
 const untilDue = '33m';
@@ -248,7 +250,7 @@ describe('a KEK that is not configured', () => {
     const world = new World('prod');
     const old = localEncrypter({ key: crypto.getRandomValues(new Uint8Array(32)), id: '2025' });
     const instance = await world.start({ encrypter: old });
-    await instance.rotator.rewrap();
+    await instance.rotator.rewrap({ force: true });
     const current = localEncrypter({ key: crypto.getRandomValues(new Uint8Array(32)), id: '2026' });
     const wrong = world.instance({ encrypter: current });
 
@@ -308,14 +310,91 @@ describe('a change of KEK', () => {
     expect(both.activeKid, 'the old KEK opens').toBe(activeKid);
     expect(both.keyRing.sealedBy, 'status says which').toBe('local:2025');
     const result = await both.rotator.rewrap();
-    expect(result, 'what was done').toEqual({ from: 'local:2025', to: 'local:2026', kids: [activeKid] });
+    expect(result, 'what was done').toEqual({
+      committed: true,
+      from: 'local:2025',
+      to: 'local:2026',
+      kids: [activeKid],
+    });
     expect(both.keyRing.sealedBy, 'status says which').toBe('local:2026');
+    expect(both.rotator.explain().sealedUnder, 'as the key set itself has it').toBe('local:2026:v1');
+    expect(both.rotator.explain().keks, 'and which are still needed: not the old one').toEqual([
+      { id: 'local:2026', seals: true, opens: true },
+      { id: 'local:2025', seals: false, opens: false },
+    ]);
 
     before.isDown = true;
     const only = await world.start({ encrypter: after });
     expect(only.activeKid, 'the old KEK can be dropped').toBe(activeKid);
     expect(await codeOf(only.authority.verify(token)), 'no token is lost').toBe('done');
     expect(only.events('rotated').length, 'and no key was made').toBe(0);
+  });
+
+  it('rewrap() is one commit, whoever does it and however often', async () => {
+    const world = new World();
+    const makeEncrypter = (id: string): CountingEncrypter =>
+      new CountingEncrypter(localEncrypter({ key: crypto.getRandomValues(new Uint8Array(32)), id }));
+    const [before, after] = [makeEncrypter('2025'), makeEncrypter('2026')];
+    await (await world.start({ encrypter: before })).keyRing.close();
+    const fleet = await world.startMany(5, { encrypter: [after, before] });
+    expect(fleet[0].rotator.explain().keks, 'both are needed: one opens, the other is to seal').toEqual([
+      { id: 'local:2026', seals: true, opens: false },
+      { id: 'local:2025', seals: false, opens: true },
+    ]);
+
+    const results = await Promise.all(fleet.map(async ({ rotator }) => rotator.rewrap()));
+    const again = await fleet[0].rotator.rewrap();
+
+    expect(results.filter(({ committed }) => committed).length, 'a deploy hook runs in every pod').toBe(1);
+    expect(again, 'nothing is left to do').toEqual({
+      committed: false,
+      from: 'local:2026',
+      to: 'local:2026',
+      kids: [],
+    });
+    for (const { keyRing } of fleet) await keyRing.refresh();
+    expect(
+      fleet.map(({ keyRing }) => keyRing.revision),
+      'one commit after the first',
+    ).toEqual([2, 2, 2, 2, 2]);
+  });
+
+  it('rewrap({ force: true }) brings a fresh data key under the same KEK', async () => {
+    const world = new World();
+    const instance = await world.start();
+    const before = (await world.shared.document()).sealed.dataKey;
+    expect((await instance.rotator.rewrap({ force: true })).committed, 'for one that leaked').toBe(true);
+    expect((await world.shared.document()).sealed.dataKey, 'another one').not.toBe(before);
+  });
+
+  it('rewrap() that fails in the middle leaves all as it was, and can be done again', async () => {
+    const world = new World();
+    const before = localEncrypter({ key: crypto.getRandomValues(new Uint8Array(32)), id: '2025' });
+    const after = new CountingEncrypter(localEncrypter.forTests());
+    await (await world.start({ encrypter: before })).keyRing.close();
+    const both = await world.start({ encrypter: [after, before] });
+    after.isDown = true;
+    expect(await codeOf(both.rotator.rewrap()), 'the new KEK is down').toBe('kek_unavailable');
+    expect(both.keyRing.sealedBy, 'still the old one').toBe('local:2025');
+    after.isDown = false;
+    both.store.always = failsBefore;
+    expect(await codeOf(both.rotator.rewrap()), 'the store is down').toBe('store_unavailable');
+    both.store.always = undefined;
+    expect((await both.rotator.rewrap()).committed, 'done again').toBe(true);
+  });
+
+  it('P6: a KEK of the same name that is another one is named, and nothing is made in its place', async () => {
+    const world = new World();
+    const make = (): KeyEncrypter =>
+      localEncrypter({ key: crypto.getRandomValues(new Uint8Array(32)), id: '2026' });
+    await world.start({ encrypter: make() });
+    const wrong = world.instance({ encrypter: make() });
+    const error = await errorOf(wrong.rotator.checkAndRotateKeys());
+    expect(error?.code, 'it will never open').toBe('document_rejected');
+    expect(error?.message, 'says which KEK to look at').toContain(
+      'or the "local:2026" given here is not the KEK',
+    );
+    expect(wrong.store.calls.compareAndSwap, 'nothing written').toBe(0);
   });
 
   it('any rotation re-seals under the first encrypter in passing', async () => {

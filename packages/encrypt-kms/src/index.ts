@@ -1,0 +1,7 @@
+export {
+  kmsEncrypter,
+  type KmsClientOptions,
+  type KmsEncrypter,
+  type KmsEncrypterOptions,
+  type KmsRegionOptions,
+} from './encrypter.ts';
