@@ -1,10 +1,5 @@
-import {
-  createJwtAuthority,
-  JwtAuthorityError,
-  localEncrypter,
-  systemClock,
-} from '../../packages/core/src/index.ts';
-import type { Clock, RotatingJwtAuthority } from '../../packages/core/src/index.ts';
+import { createJwtAuthority, JwtAuthorityError, localEncrypter } from '../../packages/core/src/index.ts';
+import type { RotatingJwtAuthority } from '../../packages/core/src/index.ts';
 import type { OpenStore, RedisTarget } from './redis-target.ts';
 
 /** What a process of the fleet is told at its start. */
@@ -13,14 +8,12 @@ export interface WorkerSettings {
   readonly target: RedisTarget;
   readonly namespace: string;
   readonly key: string;
-  /** This machine's clock minus what the process takes it for, in milliseconds. */
-  readonly clockBehind: number;
 }
 
 export interface SignedToken {
   readonly token: string;
   readonly kid: string;
-  /** Epoch milliseconds, by the fleet's clock. */
+  /** Epoch milliseconds. */
   readonly expiresAt: number;
 }
 
@@ -48,6 +41,7 @@ export interface FleetEvent {
   readonly name: (typeof eventNames)[number];
   readonly at: number;
   readonly kid?: string;
+  readonly activatesAt?: number;
   readonly message?: string;
   readonly code?: string;
 }
@@ -78,16 +72,15 @@ const send = (message: FromWorker): void => void process.send?.(message);
 export async function runFleetWorker(open: OpenStore): Promise<void> {
   // Written by fleet.ts.
   const settings = JSON.parse(process.argv[2] ?? '') as WorkerSettings;
-  const clock: Clock = { ...systemClock, now: () => systemClock.now() - settings.clockBehind };
   const { store } = await open(settings.target, { namespace: settings.namespace, timeout: 0.8 });
-  const options = { store, clock, encrypter: localEncrypter({ key: settings.key }), ...fleetPolicy };
+  const options = { store, encrypter: localEncrypter({ key: settings.key }), ...fleetPolicy };
   const authority = await createJwtAuthority(options);
   for (const name of eventNames) {
     authority.keyRing.events.on(name, (payload: Omit<FleetEvent, 'name'>) => {
       send({ kind: 'event', event: { ...payload, name } });
     });
   }
-  const worker = new Worker(authority, clock);
+  const worker = new Worker(authority);
   process.on('message', (message: ToWorker) => {
     if (message.kind === 'verify') return worker.receive(message.signed);
     worker.run(message.command, message.kid).then(
@@ -102,7 +95,6 @@ export async function runFleetWorker(open: OpenStore): Promise<void> {
 
 class Worker {
   readonly #authority: RotatingJwtAuthority;
-  readonly #clock: Clock;
   readonly #lost: string[] = [];
   readonly #revokedKids = new Set<string>();
   readonly #refusedToSign: Record<string, number> = {};
@@ -112,9 +104,8 @@ class Worker {
   #repeated = 0;
   #pending = 0;
 
-  constructor(authority: RotatingJwtAuthority, clock: Clock) {
+  constructor(authority: RotatingJwtAuthority) {
     this.#authority = authority;
-    this.#clock = clock;
   }
 
   sign(): void {
@@ -138,7 +129,7 @@ class Worker {
 
   /** Looks at a token now, in the middle of its life, and right before its end. */
   receive(signed: SignedToken): void {
-    const left = signed.expiresAt - this.#clock.now();
+    const left = signed.expiresAt - Date.now();
     for (const delay of [0, left / 2, left - 150]) {
       if (delay < 0) continue;
       this.#pending += 1;
@@ -148,7 +139,7 @@ class Worker {
 
   async #verify({ token, kid, expiresAt }: SignedToken): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
-      const isInTime = this.#clock.now() < expiresAt;
+      const isInTime = Date.now() < expiresAt;
       if (!isInTime && attempt === 1) return;
       try {
         await this.#authority.verify(token);
@@ -184,7 +175,7 @@ class Worker {
 
   #state(): InstanceState {
     const { keyRing } = this.#authority;
-    const now = this.#clock.now();
+    const now = Date.now();
     const active = attempt(() => keyRing.signingKey().kid);
     return {
       revision: keyRing.revision,

@@ -32,7 +32,7 @@ export interface FleetFigures {
 }
 
 export interface FleetProgram {
-  start(target: RedisTarget, options?: { namespace?: string; clockBehind?: number }): Promise<Fleet>;
+  start(target: RedisTarget): Promise<Fleet>;
   /** Ends all processes and removes the program. */
   remove(): Promise<void>;
 }
@@ -50,8 +50,8 @@ export async function bundleFleet(input: string): Promise<FleetProgram> {
   await bundle.close();
   const fleets = new Set<Fleet>();
   return {
-    async start(target, { namespace = 'fleet', clockBehind = 0 } = {}) {
-      const settings = { target, namespace, clockBehind, key: randomBytes(32).toString('base64') };
+    async start(target) {
+      const settings = { target, namespace: 'fleet', key: randomBytes(32).toString('base64') };
       const fleet = new Fleet(file, settings);
       fleets.add(fleet);
       await fleet.ready;
@@ -157,12 +157,16 @@ export class Fleet {
     };
   }
 
-  /** Rotations are at least 1.5 s apart: two keys within a second are one rotation made twice. */
+  /** Each key signs for at least five seconds before the next one: two that begin within three are one rotation made twice. */
   #doubled(): string[] {
-    const made = this.events.filter(({ name }) => name === 'rotated').toSorted((a, b) => a.at - b.at);
-    return made.flatMap(({ kid, at }, index) => {
+    const made = this.events
+      .filter(({ name }) => name === 'rotated')
+      .map(({ kid, activatesAt = 0 }) => ({ kid, activatesAt }))
+      .toSorted((a, b) => a.activatesAt - b.activatesAt);
+    return made.flatMap(({ kid, activatesAt }, index) => {
       const previous = made[index - 1];
-      return previous !== undefined && at - previous.at < 1000 ? [`${previous.kid} ${kid}`] : [];
+      const isDouble = previous !== undefined && activatesAt - previous.activatesAt < 3000;
+      return isDouble ? [`${previous.kid} ${kid}`] : [];
     });
   }
 

@@ -16,10 +16,16 @@ export interface TcpProxy {
   close(): Promise<void>;
 }
 
-export async function startProxy(target: {
-  readonly host: string;
-  readonly port: number;
-}): Promise<TcpProxy> {
+/** Changes what passes; `data` is what one write of a peer brought, which for our few kilobytes is whole. */
+export interface Alterations {
+  request?(data: Buffer): Buffer;
+  reply?(data: Buffer): Buffer;
+}
+
+export async function startProxy(
+  target: { readonly host: string; readonly port: number },
+  { request = (data) => data, reply = (data) => data }: Alterations = {},
+): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   const clients = new Set<Socket>();
   let isHolding = false;
@@ -44,12 +50,12 @@ export async function startProxy(target: {
         isLosing = true;
         toLose = undefined;
       }
-      upstream.write(data);
+      upstream.write(request(data));
     });
     // A listener for data makes it flow.
     if (isHolding) client.pause();
     upstream.on('data', (data) => {
-      if (!isLosing) return client.write(data);
+      if (!isLosing) return client.write(reply(data));
       lost += 1;
       return client.destroy();
     });

@@ -78,8 +78,8 @@ function lackingPermission(error: unknown, { keyPrefix }: RedisConnection, { bas
   const message = error instanceof Error ? error.message : '';
   const [, command] = /'([a-z]{2,20}(?:\|[a-z]{2,20})?)' command/.exec(message) ?? [];
   if (command !== undefined) return ` (+${command})`;
-  if (/access (?:a|one of the) channel/.test(message)) return ` (&${base}*)`;
-  return /access (?:a|one of the) key/.test(message) ? ` (~${keyPrefix}${base}*)` : '';
+  if (/access (?:a|(?:at least )?one of the) channel/.test(message)) return ` (&${base}*)`;
+  return /access (?:a|(?:at least )?one of the) key/.test(message) ? ` (~${keyPrefix}${base}*)` : '';
 }
 
 /** The code that a reply of the server begins with, `undefined` if the failure is not a reply. */
