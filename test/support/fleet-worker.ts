@@ -110,7 +110,7 @@ class Worker {
 
   sign(): void {
     if (!this.#isSigning) return;
-    this.#signOne().finally(() => setTimeout(() => this.sign(), 20));
+    void this.#signOne().finally(() => setTimeout(() => this.sign(), 20));
   }
 
   async #signOne(): Promise<void> {
@@ -176,7 +176,7 @@ class Worker {
   #state(): InstanceState {
     const { keyRing } = this.#authority;
     const now = Date.now();
-    const active = attempt(() => keyRing.signingKey().kid);
+    const active = orNothing(() => keyRing.signingKey().kid);
     return {
       revision: keyRing.revision,
       keys: (keyRing.keySet?.keys ?? []).map((key) => ({
@@ -185,7 +185,7 @@ class Worker {
         isPending: key.hasPrivateKey && key.revokedAt === undefined && key.activatesAt > now,
         isRevoked: key.revokedAt !== undefined,
       })),
-      publishedKids: attempt(() => keyRing.publication().keys.map((key) => key.kid)) ?? [],
+      publishedKids: orNothing(() => keyRing.publication().keys.map((key) => key.kid)) ?? [],
       status: keyRing.health().status,
       signed: this.#signed,
       refusedToSign: this.#refusedToSign,
@@ -198,7 +198,7 @@ class Worker {
   }
 }
 
-function attempt<T>(work: () => T): T | undefined {
+function orNothing<T>(work: () => T): T | undefined {
   try {
     return work();
   } catch {

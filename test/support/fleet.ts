@@ -240,7 +240,8 @@ function sum(numbers: readonly number[]): number {
 }
 
 function keyOf(keys: InstanceState['keys']): string {
-  return JSON.stringify(
-    keys.map(({ kid, signs, isPending, isRevoked }) => [kid, signs, isPending, isRevoked]).toSorted(),
+  const lines = keys.map(({ kid, signs, isPending, isRevoked }) =>
+    [kid, signs, isPending, isRevoked].join(' '),
   );
+  return lines.toSorted((a, b) => (a < b ? -1 : 1)).join();
 }

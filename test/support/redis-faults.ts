@@ -62,19 +62,14 @@ export async function listenWithTls(server: RedisServer, context: TestContext): 
   if (!made) context.skip('no openssl to make a certificate with');
   // The port 10,000 above is free as well: see redis-server.ts.
   const port = server.port + 10_000;
-  const reply = await server.command(
-    ...[
-      'CONFIG',
-      'SET',
-      'tls-cert-file',
-      certificate ?? '',
-      'tls-key-file',
-      key ?? '',
-      'tls-ca-cert-file',
-      certificate ?? '',
-    ],
-    ...['tls-auth-clients', 'no', 'tls-port', String(port)],
-  );
+  const settings = {
+    'tls-cert-file': certificate ?? '',
+    'tls-key-file': key ?? '',
+    'tls-ca-cert-file': certificate ?? '',
+    'tls-auth-clients': 'no',
+    'tls-port': String(port),
+  };
+  const reply = await server.command('CONFIG', 'SET', ...Object.entries(settings).flat());
   if (!reply.startsWith('+')) context.skip('this server was built without TLS');
   return port;
 }
