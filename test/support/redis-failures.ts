@@ -279,6 +279,10 @@ export function testFailures({ name, worker, open }: FailureSubject): void {
         await expect(store.watch(() => undefined)).rejects.toThrow(
           /lacks a permission.*&\{jwt-authority:fleet\}:\*/,
         );
+        expect(await store.compareAndSwap(stored(1), undefined, Infinity), 'it commits all the same').toBe(
+          true,
+        );
+        await server.command('DEL', keySet);
         await grant(...rules, '-time');
         expect(await problems()).toMatch(/may not TIME: the key set store does not work. .*\+time/);
         await expect(store.load()).rejects.toThrow(/lacks a permission.*\+time/);
