@@ -22,7 +22,8 @@ export interface InstanceState {
   readonly revision: number | undefined;
   readonly keys: readonly { kid: string; signs: boolean; isPending: boolean; isRevoked: boolean }[];
   readonly publishedKids: readonly string[];
-  readonly status: string;
+  /** The next key ought to be published now. */
+  readonly isDue: boolean;
   readonly signed: number;
   /** Codes of what `sign` refused, which loses no token. */
   readonly refusedToSign: Readonly<Record<string, number>>;
@@ -174,7 +175,7 @@ class Worker {
   }
 
   #state(): InstanceState {
-    const { keyRing } = this.#authority;
+    const { keyRing, rotator } = this.#authority;
     const now = Date.now();
     const active = orNothing(() => keyRing.signingKey().kid);
     return {
@@ -186,7 +187,7 @@ class Worker {
         isRevoked: key.revokedAt !== undefined,
       })),
       publishedKids: orNothing(() => keyRing.publication().keys.map((key) => key.kid)) ?? [],
-      status: keyRing.health().status,
+      isDue: rotator.plan().some(({ step }) => step === 'publish'),
       signed: this.#signed,
       refusedToSign: this.#refusedToSign,
       verified: this.#verified,
