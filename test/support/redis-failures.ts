@@ -372,11 +372,15 @@ export function testFailures({ name, worker, open }: FailureSubject): void {
         );
         context.onTestFinished(() => proxy.close());
         const fleet = await program.start(at({ host: server.host, port: proxy.port }));
-        await fleet.works();
+        await fleet.rotates();
         ahead = 300;
         await eventually('a report by every instance', () => fleet.count('clock_skew') === 3);
         const rotations = fleet.count('rotated');
-        await fleet.works(100);
+        await eventually('the time of the next publication', async () => {
+          const states = await fleet.states();
+          return states.every(({ isDue }) => isDue);
+        });
+        await fleet.works(300);
         expect(fleet.count('rotated'), 'no key is published by clocks that disagree').toBe(rotations);
         const revoked = await revokeActive(fleet);
         await fleet.works();
