@@ -157,16 +157,16 @@ export class Fleet {
     };
   }
 
-  /** Each key signs for at least five seconds before the next one: two that begin within three are one rotation made twice. */
+  /** Two keys made within a second, to begin within three, are one rotation made twice: due ones are six seconds apart. */
   #doubled(): string[] {
     const made = this.events
       .filter(({ name }) => name === 'rotated')
-      .map(({ kid, activatesAt = 0 }) => ({ kid, activatesAt }))
-      .toSorted((a, b) => a.activatesAt - b.activatesAt);
-    return made.flatMap(({ kid, activatesAt }, index) => {
+      .map(({ kid, at, activatesAt = 0 }) => ({ kid, at, activatesAt }))
+      .toSorted((a, b) => a.at - b.at);
+    return made.flatMap(({ kid, at, activatesAt }, index) => {
       const previous = made[index - 1];
-      const isDouble = previous !== undefined && activatesAt - previous.activatesAt < 3000;
-      return isDouble ? [`${previous.kid} ${kid}`] : [];
+      if (previous === undefined || at - previous.at >= 1000) return [];
+      return Math.abs(activatesAt - previous.activatesAt) < 3000 ? [`${previous.kid} ${kid}`] : [];
     });
   }
 
