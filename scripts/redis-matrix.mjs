@@ -3,7 +3,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const root = join(import.meta.dirname, '..');
@@ -14,7 +14,7 @@ const cache =
 const onPath = (env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'redis-server'));
 const servers = {
   'redis-6.2': join(cache, 'redis-6.2/server'),
-  'redis-7.0': onPath.find((path) => existsSync(path)),
+  'on-path': onPath.find((path) => existsSync(path)),
   'redis-stack-7.4': join(cache, 'redis-stack-7.4/server'),
   'valkey-8.1': join(cache, 'valkey-8.1/server'),
   'valkey-9.1': join(cache, 'valkey-9.1/server'),
@@ -62,14 +62,20 @@ async function test(name, server) {
     if (!existsSync(report)) throw error;
   });
   const cells = new Map();
-  for (const { assertionResults } of JSON.parse(readFileSync(report, 'utf8')).testResults) {
-    for (const { ancestorTitles, title, status, failureMessages } of assertionResults) {
-      const subject = ancestorTitles[0].replace('the contracts on ', '');
-      const cell = cells.get(subject) ?? { passed: 0, failed: [] };
-      cells.set(subject, cell);
-      if (status === 'passed') cell.passed += 1;
-      if (status === 'failed') cell.failed.push(`${title}: ${failureMessages[0]?.split('\n')[0]}`);
+  const cellOf = (subject) => {
+    const cell = cells.get(subject) ?? { passed: 0, failed: [] };
+    cells.set(subject, cell);
+    return cell;
+  };
+  for (const { assertionResults, message, name: file, status } of JSON.parse(readFileSync(report, 'utf8'))
+    .testResults) {
+    for (const { ancestorTitles, title, status: result, failureMessages } of assertionResults) {
+      const cell = cellOf(ancestorTitles[0].replace('the contracts on ', ''));
+      if (result === 'passed') cell.passed += 1;
+      else cell.failed.push(`${title}: ${failureMessages[0]?.split('\n')[0] ?? result}`);
     }
+    // A file that does not load, or a server that does not start.
+    if (status === 'failed' && message) cellOf(basename(file)).failed.push(message.split('\n')[0]);
   }
   return { version, cells };
 }
@@ -93,16 +99,13 @@ function print(results) {
     ]);
   }
   const failures = results.flatMap(({ name, cells }) =>
-    [...cells].flatMap(([subject, { failed }]) => failed.map((text) => `${name}, ${subject}: ${text}`)),
+    [...cells].flatMap(([subject, { failed }]) =>
+      failed.slice(0, 3).map((text) => `${name}, ${subject}: ${text}`),
+    ),
   );
   for (const failure of failures) console.log(failure);
-  // Where everything must be tested, a server that is missing is a failure.
   const missing = results.filter(({ version }) => version === 'missing').map(({ name }) => name);
   if (missing.length > 0)
     console.log(`Not tested, since missing: ${missing.join(', ')}. scripts/services.sh gets them.`);
-  return (
-    failures.length === 0 &&
-    results.some(({ cells }) => cells.size > 0) &&
-    !(env.CI === 'true' && missing.length > 0)
-  );
+  return failures.length === 0 && results.some(({ cells }) => cells.size > 0);
 }

@@ -7,7 +7,7 @@ JWT_AUTHORITY_SERVICES=${JWT_AUTHORITY_SERVICES:-${XDG_CACHE_HOME:-$HOME/.cache}
 export JWT_AUTHORITY_SERVICES
 mkdir -p "$JWT_AUTHORITY_SERVICES"
 
-[ $# -gt 0 ] || set -- redis gnupg kms vault
+if [ $# = 0 ]; then set -- redis gnupg kms vault; fi
 for group in "$@"; do
   scripts/services/"$group".sh
 done

@@ -32,7 +32,12 @@ describe('dependencies point inward', () => {
       ['@jwt-authority/redis-protocol'],
     ]),
   );
-  test.each(packages.filter(({ name }) => name !== CORE))(
+  // The command line wires them together, as an application does.
+  const CLI = '@jwt-authority/cli';
+  test('nothing needs the command line', () => {
+    expect(packages.filter((each) => needs(each).includes(CLI))).toEqual([]);
+  });
+  test.each(packages.filter(({ name }) => name !== CORE && name !== CLI))(
     '$name needs core, and no other adapter',
     (adapter) => {
       const ours = needs(adapter).filter((other) => other.startsWith('@jwt-authority/'));

@@ -63,11 +63,15 @@ describe('the samples', () => {
   const fileOf = ({ page, line }: Sample): string => join(folder, `${page.replaceAll('/', '-')}-${line}.ts`);
   const runnable = samples.filter(({ page }) => page === 'README.md' || page === 'packages/core/README.md');
   /** What packages leave to their users to install, and where this repository has it. */
-  const clients = packages.flatMap(({ folder: from, manifest }) =>
-    Object.keys(manifest.peerDependencies ?? {})
-      .filter((name) => !entries.has(name))
-      .map((name) => [name, join(from, 'node_modules', name)] as const),
-  );
+  const clients = [
+    ...new Map(
+      packages.flatMap(({ folder: from, manifest }) =>
+        Object.keys(manifest.peerDependencies ?? {})
+          .filter((name) => !entries.has(name))
+          .map((name) => [name, join(from, 'node_modules', name)] as const),
+      ),
+    ),
+  ];
   const needsRedis = ({ code }: Sample): boolean => code.includes('REDIS_URL');
   let redis: RedisServer | undefined;
   let problems: readonly string[];
@@ -291,6 +295,7 @@ test('the commands and packages that the documents name exist', () => {
       scriptsOf(join(folder, 'package.json')),
     ),
     ...readdirSync(join(root, 'node_modules/.bin')),
+    ...packages.flatMap(({ manifest }) => Object.keys(manifest.bin ?? {})),
   ]);
   const unknown = pages.flatMap((page) => {
     const text = read(page);

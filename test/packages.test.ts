@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { copyFile, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,6 +43,14 @@ describe('the packages as their users get them, packed and installed', () => {
     });
   });
 
+  test('the command line makes keys and shows them', async () => {
+    const env = { ...process.env, JWT_AUTHORITY_KEY: randomBytes(32).toString('base64') };
+    const command = (...args: string[]): Promise<string> =>
+      run(join(project, 'node_modules/.bin/jwt-authority'), args, project, env);
+    expect(await command('rotate')).toContain('signs now');
+    expect(await command('status')).toContain('healthy');
+  });
+
   test.each(entries)('%s can be imported', (entry) => {
     expect(exported[entry]).not.toHaveLength(0);
   });
@@ -55,9 +64,9 @@ function pnpm(args: string[], cwd: string): Promise<string> {
 }
 
 /** Resolves to what the command prints; that is also part of the failure, since tsc reports on stdout. */
-function run(command: string, args: string[], cwd: string): Promise<string> {
+function run(command: string, args: string[], cwd: string, env = process.env): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile(command, args, { cwd }, (error, stdout) => {
+    execFile(command, args, { cwd, env }, (error, stdout) => {
       if (error) reject(new Error(`${error.message}\n${stdout}`));
       else resolve(stdout);
     });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 interface Manifest {
   name: string;
   private?: boolean;
+  bin?: Record<string, string>;
   exports?: Record<string, unknown>;
   dependencies?: Record<string, string>;
   peerDependencies?: Record<string, string>;

@@ -19,9 +19,10 @@ echo "Building the KMS for tests: 2 to 6 minutes, 170 MB in ~/.cargo, 350 MB of 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 began=$SECONDS
-# One line for every fiftieth crate: enough to see that it goes on.
+# Of cargo's own report, one line for every fiftieth crate, and whatever is out of the ordinary.
 nice cargo build --release --locked --manifest-path "$source/Cargo.toml" --target-dir "$scratch" 2>&1 |
-  awk '/Compiling/ { if (++count % 50 == 0) { print "  " count " crates compiled"; fflush() } next } /error|warning/ { print }'
+  awk '/^ *Compiling/ { if (++count % 50 == 0) { print "  " count " of 200 crates"; fflush() } next }
+       !/^ *(Updating|Locking|Adding|Downloading|Downloaded|Finished) / { print }'
 mkdir -p "$cache/kms"
 # Under its name only when it is whole: several may build at once.
 install -m 755 "$scratch/release/kms-server" "$server.$$"

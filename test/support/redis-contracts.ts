@@ -29,7 +29,6 @@ const services = {
   /** The addresses are those of the sentinels; the name of the primary is `primary`. */
   async sentinel(): Promise<Service> {
     const { sentinels, stop } = await startSentinel();
-    // Freezing the primary would make them elect another one: that is a test of its own.
     return { addresses: [...sentinels], freezable: [], stop };
   },
 };
@@ -88,7 +87,9 @@ export function testContracts<Client extends object>(subject: ContractSubject<Cl
       registerCases(it, replayStoreCases(open(replayStore), { numbers: true, ...options }));
     });
 
-    describe.runIf(on !== 'sentinel')('frozen', () => {
+    // Sentinels elect another primary instead: that is a test of its own.
+    if (on === 'sentinel') return;
+    describe('frozen', () => {
       const cases = [
         ...keySetStoreCases(open(keySetStore, 0.5), { storeTime: true, watch: true, freezing, ...options }),
         ...replayStoreCases(open(replayStore, 0.5), { freezing, ...options }),

@@ -53,7 +53,7 @@ export interface VaultAnswer {
 }
 
 /** What the clients of Vault throw for a status that is not 2xx. */
-export class VaultResponseError extends Error {
+class VaultResponseError extends Error {
   readonly response: { readonly statusCode: number; readonly body: unknown };
 
   constructor(statusCode: number, body: unknown) {

@@ -6,6 +6,8 @@ import { compareLatency, compareThroughput, type Comparison } from './side-by-si
 export interface RawCalls {
   /** HMGET of the fields of a key set. */
   readonly read: (key: string) => Promise<unknown>;
+  /** The same in a script. */
+  readonly readByScript: (key: string) => Promise<unknown>;
   /** EVAL of a script that does nothing but HSET these fields. */
   readonly write: (key: string, fields: Readonly<Record<string, string>>) => Promise<unknown>;
   /** SET NX PX. */
@@ -13,15 +15,16 @@ export interface RawCalls {
 }
 
 export const writeScript = "return redis.call('HSET', KEYS[1], unpack(ARGV))";
+export const readScript = "return redis.call('HMGET', KEYS[1], unpack(ARGV))";
 export const fieldNames = ['namespace', 'revision', 'etag', 'updatedAt', 'document'] as const;
 
-/** `load` beside HMGET, `compareAndSwap` beside EVAL, for a document of this many bytes. */
+/** `load` beside HMGET, plain and in a script, `compareAndSwap` beside EVAL, for a document of this many bytes. */
 export async function measureKeySets(
   store: KeySetStore,
   raw: RawCalls,
   size: number,
   calls: number,
-): Promise<{ load: Comparison; compareAndSwap: Comparison }> {
+): Promise<{ load: Comparison; loadByScript: Comparison; compareAndSwap: Comparison }> {
   const document = randomBytes(size / 2).toString('hex');
   const keySet = (revision: number): StoredKeySet => ({
     revision,
@@ -46,6 +49,11 @@ export async function measureKeySets(
     () => raw.read(key),
     () => store.load(),
   );
+  const loadByScript = await compareLatency(
+    calls,
+    () => raw.readByScript(key),
+    () => store.load(),
+  );
   const compareAndSwap = await compareLatency(
     calls,
     () => raw.write(key, rawFields()),
@@ -56,7 +64,7 @@ export async function measureKeySets(
       stored = next;
     },
   );
-  return { load, compareAndSwap };
+  return { load, loadByScript, compareAndSwap };
 }
 
 /** `claim` of new values beside SET NX PX of new keys, per second. */
@@ -64,7 +72,7 @@ export async function measureClaims(
   store: ReplayStore,
   raw: RawCalls,
   calls: number,
-): Promise<{ raw: number; ours: number }> {
+): ReturnType<typeof compareThroughput> {
   const run = randomUUID();
   return compareThroughput(
     calls,

@@ -17,23 +17,19 @@ export interface StoreCalls {
   readonly commits: number;
 }
 
-const policy: KeySetPolicyOptions = {
-  algorithms: ['ES256'],
-  propagationDelay: 60,
-  // The next key is published 15 s after the first one was made.
-  rotationInterval: 75,
-  maxTokenLifetime: 60,
-};
+const policy: KeySetPolicyOptions = { algorithms: ['ES256'], propagationDelay: 60, maxTokenLifetime: 60 };
 
 /**
  * Lets `instances` key rings, on `clients` connections, all meet one due rotation at the same instant. With `watch`, the winner's commit
- * makes all of them load; without it, they learn of it because they lost, or by their next refresh.
+ * makes all of them load; without it, they learn of it because they lost, or by their next refresh. The rotation is due `patience` seconds after
+ * the first key was made, and commits take at most 2 seconds less.
  */
 export async function contend(
   port: number,
   instances: number,
   clients: number,
   watch: boolean,
+  patience = 15,
 ): Promise<{ outcomes: Record<string, number>; calls: StoreCalls; revisions: number; seconds: number }> {
   const connections = Array.from({ length: clients }, () => new Redis(port, '127.0.0.1'));
   const admin = new Redis(port, '127.0.0.1');
@@ -49,7 +45,11 @@ export async function contend(
       watch: subscribe,
     } = bound(ioredisStore({ client, namespace }));
     const store = { namespace: name, load, compareAndSwap, ...(watch && { watch: subscribe }) };
-    return new KeyRing({ store, encrypter, policy });
+    return new KeyRing({
+      store,
+      encrypter,
+      policy: { ...policy, rotationInterval: 60 + patience, commitDeadline: patience - 2 },
+    });
   });
   const [first] = rings;
   if (first === undefined) throw new Error('there is at least one instance');

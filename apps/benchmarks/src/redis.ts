@@ -3,7 +3,14 @@ import { ioredisReplayStore, ioredisStore } from '@jwt-authority/store-ioredis';
 import { redisOmReplayStore, redisOmStore } from '@jwt-authority/store-redis-om';
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
-import { fieldNames, measureClaims, measureKeySets, writeScript, type RawCalls } from './redis-calls.ts';
+import {
+  fieldNames,
+  measureClaims,
+  measureKeySets,
+  readScript,
+  writeScript,
+  type RawCalls,
+} from './redis-calls.ts';
 import { contend, rest } from './redis-fleet.ts';
 import { startRedis } from './redis-process.ts';
 import type { Comparison } from './side-by-side.ts';
@@ -30,6 +37,7 @@ const libraries: Record<
     replay: ioredisReplayStore({ client: ioredis }),
     raw: {
       read: (key) => ioredis.hmget(key, ...fieldNames),
+      readByScript: (key) => ioredis.eval(readScript, 1, key, ...fieldNames),
       write: (key, fields) => ioredis.eval(writeScript, 1, key, ...Object.entries(fields).flat()),
       claim: (key, milliseconds) => ioredis.set(key, '1', 'PX', milliseconds, 'NX'),
     },
@@ -39,6 +47,7 @@ const libraries: Record<
     replay: redisOmReplayStore({ client: nodeRedis }),
     raw: {
       read: (key) => nodeRedis.hmGet(key, [...fieldNames]),
+      readByScript: (key) => nodeRedis.eval(readScript, { keys: [key], arguments: [...fieldNames] }),
       write: (key, fields) =>
         nodeRedis.eval(writeScript, { keys: [key], arguments: Object.entries(fields).flat() }),
       claim: (key, milliseconds) =>
@@ -58,9 +67,10 @@ console.log(`Latency, one call at a time, ${calls} of each in turns, medians; ta
 for (const [name, { keySets, raw }] of Object.entries(libraries)) {
   for (const size of [4096, 30_720]) {
     // A key set of its own for each size.
-    const { load, compareAndSwap } = await measureKeySets(keySets, raw, size, calls);
+    const { load, loadByScript, compareAndSwap } = await measureKeySets(keySets, raw, size, calls);
     row(`${name}, load, ${size / 1024} KB`, 'HMGET', load);
-    row(`${name}, compareAndSwap, ${size / 1024} KB`, 'EVAL', compareAndSwap);
+    row(`${name}, load, ${size / 1024} KB`, 'EVAL of HMGET', loadByScript);
+    row(`${name}, compareAndSwap, ${size / 1024} KB`, 'EVAL of HSET', compareAndSwap);
     await ioredis.flushall();
   }
 }
@@ -71,7 +81,8 @@ console.log(
 for (const [name, { replay, raw }] of Object.entries(libraries)) {
   const { raw: bare, ours } = await measureClaims(replay, raw, claims);
   console.log(
-    `${name.padEnd(44)} SET ${Math.round(bare)}/s, claim ${Math.round(ours)}/s: ratio ${(ours / bare).toFixed(2)}`,
+    `${name.padEnd(44)} SET ${Math.round(bare.rate)}/s, claim ${Math.round(ours.rate)}/s: ratio ${(ours.rate / bare.rate).toFixed(2)}; ` +
+      `CPU of the client ${bare.cpu.toFixed(1)} and ${ours.cpu.toFixed(1)} µs: ratio ${(bare.cpu / ours.cpu).toFixed(2)}`,
   );
 }
 ioredis.disconnect();

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { keyFromEnv, localEncrypter, milliseconds } from '@jwt-authority/core';
+import { checkNamespace, keyFromEnv, localEncrypter, milliseconds } from '@jwt-authority/core';
 import type {
   Algorithm,
   Duration,
@@ -17,22 +17,51 @@ export interface Configuration {
   readonly issuer: string;
   readonly client: { readonly id: string; readonly secret: string; readonly isGenerated: boolean };
   readonly store: KeySetStore;
+  /** What its operator should know about where it keeps the keys, as far as that can be reached. */
+  readonly warnings: () => Promise<readonly string[]>;
   /** The first seals, any opens. */
   readonly encrypter: readonly [KeyEncrypter, ...KeyEncrypter[]];
   readonly policy: KeySetPolicyOptions;
+  /** Closes the client under the store. */
+  readonly close: () => void;
+}
+
+interface OpenStore {
+  readonly store: KeySetStore;
+  readonly check?: () => Promise<readonly { readonly message: string }[]>;
+  readonly close?: () => unknown;
 }
 
 /** A new store is one more entry, and one more dependency of this app. It is loaded only if it is named. */
-const stores: Readonly<Record<string, (env: Environment) => Promise<KeySetStore>>> = {
+const stores: Readonly<Record<string, (env: Environment) => Promise<OpenStore>>> = {
   async memory() {
     const { memoryStore } = await import('@jwt-authority/store-memory');
-    return memoryStore();
+    return { store: memoryStore() };
   },
   async file(env) {
     const { fileStore } = await import('@jwt-authority/store-file');
-    return fileStore({ folder: env['KEYS_FOLDER'] || './keys' });
+    return { store: fileStore({ folder: env['KEYS_FOLDER'] || './keys' }) };
+  },
+  async ioredis(env) {
+    const { checkRedis, ioredisStore } = await import('@jwt-authority/store-ioredis');
+    const { Redis } = await import('ioredis');
+    const client = new Redis(readRedisUrl(env)).on('error', ignored);
+    const store = ioredisStore({ client, namespace: readNamespace(env) });
+    return { store, check: () => checkRedis(client), close: () => client.disconnect() };
+  },
+  async 'redis-om'(env) {
+    const { checkRedis, redisOmStore } = await import('@jwt-authority/store-redis-om');
+    const { createClient } = await import('redis');
+    const client = createClient({ url: readRedisUrl(env) }).on('error', ignored);
+    const store = redisOmStore({ client, namespace: readNamespace(env) });
+    // It goes on trying by itself; meanwhile, the store's calls fail in time.
+    client.connect().catch(ignored);
+    return { store, check: () => checkRedis(client), close: () => client.destroy() };
   },
 };
+
+/** The store meets the same failures, and reports them. */
+const ignored = (): void => undefined;
 
 /** As with the stores. */
 const encrypters: Readonly<Record<string, (env: Environment) => Promise<KeyEncrypter>>> = {
@@ -78,18 +107,26 @@ const durations = {
  */
 export async function readConfiguration(env: Environment): Promise<Configuration> {
   const port = readPort(env['PORT'] || '3000');
+  const issuer = readIssuer(env['ISSUER'], port);
+  const name = env['STORE'] || (env['REDIS_URL'] ? 'ioredis' : 'file');
+  const encrypter = await readEncrypters(env);
+  const policy = readPolicy(env);
+  // Last, since it may open a connection.
+  const { store, check, close } = await choose('STORE', stores, name)(env);
   return {
     host: env['HOST'] || '127.0.0.1',
     port,
-    issuer: readIssuer(env['ISSUER'], port),
+    issuer,
     client: {
       id: env['CLIENT_ID'] || 'demo',
       secret: env['CLIENT_SECRET'] || randomBytes(24).toString('base64url'),
       isGenerated: !env['CLIENT_SECRET'],
     },
-    store: await choose('STORE', stores, env['STORE'] || 'file')(env),
-    encrypter: await readEncrypters(env),
-    policy: readPolicy(env),
+    store,
+    warnings: async () => ((await check?.().catch(() => [])) ?? []).map(({ message }) => message),
+    encrypter,
+    policy,
+    close: () => void close?.(),
   };
 }
 
@@ -138,6 +175,21 @@ function readIssuer(text: string | undefined, port: number): string {
     throw new TypeError(`"ISSUER" must ${rule}`);
   }
   return issuer;
+}
+
+function readRedisUrl(env: Environment): string {
+  const url = env['REDIS_URL'] || 'redis://127.0.0.1:6379';
+  // The URL itself may hold a password.
+  if (!URL.canParse(url) || !/^rediss?:$/.test(new URL(url).protocol)) {
+    throw new TypeError(
+      '"REDIS_URL" must be a URL like redis://user:password@host:6379/0, or rediss: for TLS',
+    );
+  }
+  return url;
+}
+
+function readNamespace(env: Environment): string {
+  return checkNamespace(env['NAMESPACE'] || 'default', 'NAMESPACE');
 }
 
 function readPolicy(env: Environment): KeySetPolicyOptions {

@@ -31,8 +31,10 @@ export async function start(env: Environment, logger?: Logger): Promise<RunningS
     logger,
     ...policy,
   }).catch((error: unknown) => {
+    configuration.close();
     throw error instanceof TypeError ? new TypeError(inVariables(error.message)) : error;
   });
+  for (const warning of await configuration.warnings()) logger?.warn({ store: 'redis' }, warning);
   const server = createAuthServer({ authority, issuer, client });
   try {
     await new Promise<void>((resolve, reject) => {
@@ -40,6 +42,7 @@ export async function start(env: Environment, logger?: Logger): Promise<RunningS
     });
   } catch (error) {
     await authority.close();
+    configuration.close();
     throw new Error(`cannot listen at "HOST" ${host} and "PORT" ${port} (${describeError(error)})`);
   }
 
@@ -52,7 +55,9 @@ export async function start(env: Environment, logger?: Logger): Promise<RunningS
     rotator: authority.rotator,
     events: authority.keyRing.events,
     close() {
-      closed ??= closeServer(server).then(async () => authority.close());
+      closed ??= closeServer(server)
+        .then(async () => authority.close())
+        .then(configuration.close);
       return closed;
     },
   };

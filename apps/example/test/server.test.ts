@@ -3,6 +3,8 @@ import { createServer, request as httpRequest } from 'node:http';
 import { once } from 'node:events';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { redisMissing } from '../../../test/support/redis-binary.ts';
+import { eventually, RedisServer } from '../../../test/support/redis-server.ts';
 import { start, type RunningServer } from '../src/start.ts';
 
 const issuer = 'https://auth.example.test';
@@ -201,6 +203,12 @@ describe('the configuration', () => {
     ['ISSUER', { ISSUER: 'http://auth.example.com' }, /^"ISSUER" must be an https: URL/],
     ['ISSUER', { ISSUER: 'https://auth.example.com/' }, /^"ISSUER" must be an https: URL/],
     ['STORE', { STORE: 'floppy' }, /^"STORE" must be one of memory, file.*got "floppy"$/],
+    [
+      'REDIS_URL',
+      { STORE: '', REDIS_URL: 'localhost:secret' },
+      /^"REDIS_URL" must be a URL like [^:]*:\/\/user(?!.*secret)/,
+    ],
+    ['NAMESPACE', { STORE: 'redis-om', NAMESPACE: 'a b' }, /^"NAMESPACE" must/],
     ['ENCRYPTER', { ENCRYPTER: 'constructor' }, /^"ENCRYPTER" must be one of local/],
     ['JWT_AUTHORITY_KEY', { JWT_AUTHORITY_KEY: 'short' }, /JWT_AUTHORITY_KEY/],
     ['ALGORITHMS', { ALGORITHMS: 'HS256' }, /ALGORITHMS/],
@@ -225,4 +233,46 @@ describe('the configuration', () => {
     );
     other.close();
   });
+});
+
+describe.skipIf(redisMissing !== '')(`on Redis${redisMissing}`, () => {
+  it('servers with either client share their keys, warn of what may lose them, and leave no connection', async () => {
+    const redis = await RedisServer.start();
+    const warnings: string[] = [];
+    const logger = {
+      debug() {},
+      info() {},
+      warn: (_: object, message: string) => warnings.push(message),
+      error() {},
+    };
+    const REDIS_URL = `redis://${redis.host}:${redis.port}`;
+    const servers = await Promise.all(
+      ['', 'redis-om'].map((STORE) => start({ ...env, REDIS_URL, STORE, NAMESPACE: 'example' }, logger)),
+    );
+    const kids = await Promise.all(
+      servers.map(async ({ url }) => {
+        const response = await fetch(`${url}/.well-known/jwks.json`);
+        return ((await response.json()) as { keys: { kid: string }[] }).keys.map(({ kid }) => kid);
+      }),
+    );
+    expect(kids[0]).toHaveLength(1);
+    expect(kids[1], 'one key set, one first key').toEqual(kids[0]);
+    expect(await redis.command('EXISTS', '{jwt-authority:example}:keyset')).toBe(':1\r\n');
+    expect(warnings.filter((text) => text.startsWith('Redis writes nothing to disk'))).toHaveLength(2);
+    for (const running of servers) await running.close();
+    await eventually('no connection left', async () =>
+      (await redis.command('INFO', 'clients')).includes('connected_clients:1\r\n'),
+    );
+    await redis.stop();
+  });
+
+  it.each(['ioredis', 'redis-om'])(
+    '%s: a Redis that is down is a clear error in time, without its password',
+    async (STORE) => {
+      const REDIS_URL = 'redis://user:do-not-print@127.0.0.1:1';
+      const failed = start({ ...env, STORE, REDIS_URL });
+      await expect(failed).rejects.toMatchObject({ code: 'store_unavailable' });
+      await expect(failed).rejects.not.toThrow('do-not-print');
+    },
+  );
 });

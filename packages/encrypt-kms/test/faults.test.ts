@@ -302,6 +302,15 @@ describe('which key opens', () => {
     expect(byAlias.canDecrypt(await wrap(byArn)), 'nobody can tell where an alias points').toBe(false);
   });
 
+  it('a text has one form only', async () => {
+    const encrypted = await wrap(encrypter());
+    // 100 bytes: the last character has bits that mean nothing.
+    const last = encrypted.slice(-1);
+    const alike = `${encrypted.slice(0, -1)}${String.fromCodePoint((last.codePointAt(0) ?? 0) + 1)}`;
+    expect(encrypter().canDecrypt(alike), 'RFC 4648, 3.5: another text for the same bytes').toBe(false);
+    expect((await failure(unwrap(encrypter(), alike))).code).toBe('decryption_failed');
+  });
+
   it('a multi-region key opens in any region, by the replica that is there', async () => {
     const at = (where: string): ReturnType<typeof kmsEncrypter> =>
       kmsEncrypter({ client: plainClient({ region: where }), keyId: arnOf(multiRegionKeyId, where) });

@@ -1,3 +1,5 @@
+import { systemClock, withDeadline } from '@jwt-authority/core';
+
 /** Something about a Redis server that its operator should know. */
 export interface RedisFinding {
   /** `error`: stores cannot work on it. `warning`: data may be lost. `info`: good to know, or it could not be checked. */
@@ -23,8 +25,8 @@ export async function checkServers(servers: readonly RedisServer[]): Promise<Red
 
 async function checkServer(server: RedisServer): Promise<RedisFinding[]> {
   const [info, save] = await Promise.all([
-    server.info().catch(() => ''),
-    server.setting('save').catch(() => undefined),
+    inTime(server.info()).catch(() => ''),
+    inTime(server.setting('save')).catch(() => undefined),
   ]);
   const facts = new Map(
     Array.from(info.matchAll(/^(\w+):(.*?)\r?$/gm), ([, name, value]) => [name ?? '', value ?? '']),
@@ -36,6 +38,11 @@ async function checkServer(server: RedisServer): Promise<RedisFinding[]> {
   ];
 }
 
+/** Clients wait for ever for a server that is frozen. */
+function inTime<T>(answer: Promise<T>): Promise<T> {
+  return withDeadline(systemClock, 5000, answer, () => new Error('no answer'));
+}
+
 function checkRole(role: string | undefined): RedisFinding[] {
   const setting = 'role';
   if (role === undefined) {
@@ -43,7 +50,7 @@ function checkRole(role: string | undefined): RedisFinding[] {
       {
         level: 'info',
         setting,
-        message: 'Whether this is a primary could not be checked: INFO is not permitted',
+        message: 'Whether this is a primary could not be checked: INFO is not permitted, or not answered',
       },
     ];
   }
@@ -56,7 +63,8 @@ function checkRole(role: string | undefined): RedisFinding[] {
 function checkPolicy(policy: string | undefined): RedisFinding[] {
   const setting = 'maxmemory-policy';
   if (policy === undefined) {
-    const message = 'Whether keys may be evicted could not be checked: INFO is not permitted';
+    const message =
+      'Whether keys may be evicted could not be checked: INFO is not permitted, or not answered';
     return [{ level: 'info', setting, message }];
   }
   if (policy === 'noeviction') return [];

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { JwtAuthorityError } from '@jwt-authority/core';
 import { Cluster } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis-5';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -92,6 +93,36 @@ describe.skipIf(redisMissing !== '')(`ioredis on a server${redisMissing}`, () =>
       '"ttl" is not an option of ioredisStore',
     );
   });
+
+  test.each([
+    ['once', 1, true],
+    ['twice', 2, 'replay_store_unavailable'],
+  ])(
+    'a claim whose reply was lost %s is true, or open, and never true for another',
+    async (name, losses, expected) => {
+      const client = clients.to(server);
+      const key = name;
+      let left = losses;
+      const losing = <Reply>(reply: Reply): Reply => {
+        if (left-- > 0) throw new Error('Connection is closed.');
+        return reply;
+      };
+      const store = ioredisReplayStore({
+        client: {
+          options: client.options,
+          duplicate: () => client.duplicate(),
+          eval: async (...args) => losing(await client.eval(...args)),
+          set: async (...args) => losing(await client.set(...args)),
+        },
+        namespace: 'lost',
+      });
+      const outcome = await store
+        .claim(key, 60)
+        .catch((error: unknown) => (JwtAuthorityError.is(error) ? error.code : error));
+      expect(outcome, 'a lost reply must not turn a first use into a replay').toBe(expected);
+      expect(await ioredisReplayStore({ client, namespace: 'lost' }).claim(key, 60)).toBe(false);
+    },
+  );
 
   test('no password is seen in a store that is printed', () => {
     const store = ioredisStore({

@@ -8,20 +8,19 @@ export interface NodeRedisServer {
 }
 
 /** What {@link checkRedis} uses of a client by `createCluster`: it asks each primary. */
-export interface NodeRedisNodes<Node> {
-  readonly masters: readonly Node[];
-  nodeClient(node: Node): NodeRedisServer | Promise<NodeRedisServer>;
+export interface NodeRedisNodes {
+  readonly masters: readonly unknown[];
+  nodeClient(node: never): NodeRedisServer | Promise<NodeRedisServer>;
 }
 
 /**
  * Looks at the settings of Redis that may lose key sets: role, `maxmemory-policy`, persistence. For the start of an
  * application, or its operator. What is not permitted to be asked is a finding of level `info`, never an error.
  */
-export async function checkRedis<Node>(
-  client: NodeRedisServer | NodeRedisNodes<Node>,
-): Promise<RedisFinding[]> {
+export async function checkRedis(client: NodeRedisServer | NodeRedisNodes): Promise<RedisFinding[]> {
   if ('nodeClient' in client) {
-    const nodes = await Promise.all(client.masters.map(async (node) => client.nodeClient(node)));
+    // Its own nodes, whose types differ from major to major.
+    const nodes = await Promise.all(client.masters.map(async (node) => client.nodeClient(node as never)));
     return checkServers(nodes.map(serverOf));
   }
   checkMethods(client, 'client', ['info', 'configGet']);
