@@ -78,10 +78,19 @@ export async function revoke(
   };
 }
 
-export async function rewrap(session: Session, flags: ChangeFlags): Promise<Report> {
+export async function rewrap(
+  session: Session,
+  flags: ChangeFlags & { readonly force?: boolean },
+): Promise<Report> {
   await loadKeySet(session);
-  const result = await session.rotator.rewrap();
-  return { data: result, text: `${tense(flags)}Sealed by ${result.to}, before by ${result.from}.` };
+  const result = await session.rotator.rewrap({ force: flags.force === true });
+  const { keks, sealedUnder } = session.rotator.explain();
+  const needless = keks.filter(({ seals, opens }) => !seals && !opens).map(({ id }) => id);
+  const done = result.committed
+    ? `Sealed by ${result.to}, before by ${result.from}.`
+    : `Sealed by ${result.to} already, nothing to do.`;
+  const droppable = needless.length === 0 ? '' : ` Needed no more: ${needless.join(', ')}.`;
+  return { data: { ...result, sealedUnder, keks }, text: `${tense(flags)}${done}${droppable}` };
 }
 
 export interface ImportFlags extends ChangeFlags {
