@@ -80,6 +80,29 @@ const encrypters: Readonly<
   async local({ keyEnv = 'JWT_AUTHORITY_KEY', id }, env) {
     return localEncrypter({ key: keyFromEnv(keyEnv, { env }), ...(id !== undefined && { id }) });
   },
+  /** Region, credentials and endpoint are what the SDK finds in the environment, if the settings do not say. */
+  async kms({ keyId, region }, env) {
+    if (!keyId) throw new UsageError('the encrypter "kms" takes --kms-key: an id, ARN or alias');
+    const { kmsEncrypter } = await load(
+      async () => import('@jwt-authority/encrypt-kms'),
+      '@jwt-authority/encrypt-kms @aws-sdk/client-kms',
+    );
+    const where = region ?? env['AWS_REGION'];
+    return kmsEncrypter({ keyId, ...(where !== undefined && { region: where }) });
+  },
+  async vault({ key, mount = 'transit', id }, env) {
+    const { VAULT_ADDR: endpoint, VAULT_TOKEN: token } = env;
+    if (!key) throw new UsageError('the encrypter "vault" takes --vault-key: the name of a transit key');
+    if (!endpoint || !token) throw new UsageError('set the environment variables VAULT_ADDR and VAULT_TOKEN');
+    const { default: vault } = await load(async () => import('node-vault'), 'node-vault');
+    const { vaultTransitEncrypter } = await load(
+      async () => import('@jwt-authority/encrypt-vault-transit'),
+      '@jwt-authority/encrypt-vault-transit node-vault',
+    );
+    // It would print what it sends.
+    const client = vault({ endpoint, token, debug: () => {} });
+    return vaultTransitEncrypter({ client, key, mount, ...(id !== undefined && { id }) });
+  },
 };
 
 /** @throws {UsageError} */

@@ -170,7 +170,7 @@ Examples:
     program
       .command('rewrap')
       .description('seal the key set under the first encrypter, after a change of KEK')
-      .option('--force', 'also if it is sealed by it already: the data-encryption key may have leaked')
+      .option('--force', 'also if it has done so already, when a data-encryption key may have leaked')
       .option(...dryRun),
     rewrap,
   );

@@ -36,7 +36,7 @@ export async function commandLine(): Promise<CommandLine> {
   const bundle = await rolldown({
     input: join(import.meta.dirname, '../src/bin.ts'),
     platform: 'node',
-    external: ['ioredis', 'redis', 'redis-om', 'commander', 'jose'],
+    external: ['@aws-sdk/client-kms', 'commander', 'ioredis', 'jose', 'node-vault', 'redis', 'redis-om'],
     resolve: { conditionNames: ['@jwt-authority/source', 'node', 'import', 'default'] },
   });
   // In chunks, so that a client is loaded only by the command that names it.

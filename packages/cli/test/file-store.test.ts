@@ -131,7 +131,7 @@ describe('a rotation', () => {
     expect((await run('rewrap', both)).out).toMatch(
       /^Sealed by local:next, before by (local:\w+)\. Needed no more: \1\.$/m,
     );
-    expect((await run('rewrap', both)).out, 'safe to repeat').toContain('already, nothing to do');
+    expect((await run('rewrap', both)).out, 'safe to repeat').toContain('already; nothing was to be done');
     expect((await run('rewrap --force', both)).out, 'a fresh data-encryption key').toMatch(
       /^Sealed by local:next, before/,
     );

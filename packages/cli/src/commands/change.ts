@@ -84,13 +84,16 @@ export async function rewrap(
 ): Promise<Report> {
   await loadKeySet(session);
   const result = await session.rotator.rewrap({ force: flags.force === true });
-  const { keks, sealedUnder } = session.rotator.explain();
+  const { committed, from, to } = result;
+  const { keks, sealedUnder } = session.keyRing;
   const needless = keks.filter(({ seals, opens }) => !seals && !opens).map(({ id }) => id);
-  const done = result.committed
-    ? `Sealed by ${result.to}, before by ${result.from}.`
-    : `Sealed by ${result.to} already, nothing to do.`;
   const droppable = needless.length === 0 ? '' : ` Needed no more: ${needless.join(', ')}.`;
-  return { data: { ...result, sealedUnder, keks }, text: `${tense(flags)}${done}${droppable}` };
+  return {
+    data: { ...result, sealedUnder, keks },
+    text: committed
+      ? `${tense(flags)}Sealed by ${to}, before by ${from}.${droppable}`
+      : `${to} has sealed the key set already; nothing was to be done. With --force it does so again.${droppable}`,
+  };
 }
 
 export interface ImportFlags extends ChangeFlags {

@@ -6,7 +6,8 @@ import type { CryptoExecutor } from '../executor.ts';
 import { parseDocument, type KeySet } from '../key-set/document.ts';
 import type { KeySetPolicy } from '../key-set/policy.ts';
 import { validate } from '../key-set/validate.ts';
-import { replace } from '../key-set/changes.ts';
+import { replace, retire } from '../key-set/changes.ts';
+import { stoppedKids } from '../key-set/plan.ts';
 import type { StoredKeySet } from '../ports.ts';
 import { reportChanges } from './changes-seen.ts';
 import { isSameCommit, Judge } from './judge.ts';
@@ -156,7 +157,8 @@ export class KeySetKeeper {
     if (transition.unlessWrappedAlike === true && isWrappedAlike(sealing, this.#view?.dataKey)) {
       return { kind: 'done', result: decision.result, committed: false };
     }
-    const { keySet } = decision;
+    // Whatever this commit is for: private halves that no longer sign do not outlive it (P5).
+    const keySet = retire(decision.keySet, stoppedKids(decision.keySet, now, policy));
     const revision = (loaded.stored?.revision ?? 0) + 1;
     const brought = [...newPairs, ...(transition.importing === undefined ? [] : [transition.importing])];
     const privateKeys = new Map([
@@ -280,10 +282,12 @@ export class KeySetKeeper {
     const base = joined.base === 'stored' && view !== undefined ? view : held;
     const privateKeys = new Map([...(view?.privateKeys ?? []), ...held.privateKeys, ...base.privateKeys]);
     if (spare !== undefined) privateKeys.set(spare.kid, spare.privateKey);
-    const keySet =
-      joined.needsNewKey && spare !== undefined
-        ? replace(joined.keySet, this.#parts.policy, Math.floor(decided.wall), spare)
-        : joined.keySet;
+    const { policy } = this.#parts;
+    const now = Math.floor(decided.wall);
+    const signing =
+      joined.needsNewKey && spare !== undefined ? replace(joined.keySet, policy, now, spare) : joined.keySet;
+    // A clock that is ahead would destroy what others sign with.
+    const keySet = this.#isSkewed ? signing : retire(signing, stoppedKids(signing, now, policy));
     const write: Write = { keySet, revision, privateKeys, dataKey: base.dataKey, made: [] };
     if (!(await this.#write(write, loaded, decided))) return;
     const before = new Set(view?.keySet.keys.map(({ kid }) => kid));

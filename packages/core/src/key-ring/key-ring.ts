@@ -212,12 +212,15 @@ export class KeyRing {
   publication(): Publication {
     const view = this.#freshView('publish');
     const now = this.clock.now();
-    const { jwksMaxAge, refreshInterval, staleIfError } = this.policy;
+    const { refreshInterval, clockTolerance } = this.policy;
+    // What the last publisher left for caches, if that is less than this policy has: the next key may sign so much earlier.
+    const forCaches = Math.max(0, view.keySet.propagationDelay - this.staleBound - 2 * clockTolerance);
+    const jwksMaxAge = Math.min(this.policy.jwksMaxAge, forCaches);
     return {
       keys: publishedKeys(view.keySet, now).filter(({ kid }) => !this.#revocations.isUncommitted(kid)),
       // Around a key that had to sign at once, caches should turn over quickly.
       maxAge: now < this.#unsettledUntil ? Math.min(jwksMaxAge, refreshInterval) : jwksMaxAge,
-      staleIfError,
+      staleIfError: Math.min(this.policy.staleIfError, forCaches - jwksMaxAge),
     };
   }
 

@@ -58,8 +58,13 @@ function record(key: NewKey, policy: KeySetPolicy, now: number, activatesAt: num
 }
 
 /** Publishes the next key of an algorithm, and says when it takes over from the active one. */
-export function publish(keySet: KeySet, policy: KeySetPolicy, now: number, newKey: NewKey): KeySet {
-  const propagationDelay = effectivePropagationDelay(keySet, policy);
+export function publish(
+  keySet: KeySet,
+  policy: KeySetPolicy,
+  now: number,
+  newKey: NewKey,
+  propagationDelay: number = effectivePropagationDelay(keySet, policy),
+): KeySet {
   // Time passes between this decision and the write: without the commit deadline the key would sign too early.
   const activatesAt = now + propagationDelay + policy.commitDeadline;
   const active = activeKey(keySet, newKey.alg, now);

@@ -52,10 +52,7 @@ export function plan(keySet: KeySet | undefined, now: number, policy: KeySetPoli
     keySet.keys.filter(due).map(({ kid }) => kid);
 
   const steps: Step[] = [];
-  const retired = kidsOf(
-    (key) =>
-      key.hasPrivateKey && key.deactivatesAt !== undefined && key.deactivatesAt + clockTolerance <= now,
-  );
+  const retired = stoppedKids(keySet, now, policy);
   if (retired.length > 0) steps.push({ step: 'retire', kids: retired });
   // An instance with a slower clock must not take a pruned key for lost and put it back.
   const pruned = kidsOf((key) => key.expiresAt !== undefined && key.expiresAt + clockTolerance <= now);
@@ -79,6 +76,17 @@ export function plan(keySet: KeySet | undefined, now: number, policy: KeySetPoli
     if (due !== undefined && due <= now) steps.push({ step: 'publish', alg });
   }
   return steps;
+}
+
+/** The keys that signed for the last time, by every clock, and still have their private half. */
+export function stoppedKids(
+  keySet: KeySet,
+  now: number,
+  { clockTolerance }: Pick<KeySetPolicy, 'clockTolerance'>,
+): readonly string[] {
+  const isStopped = ({ hasPrivateKey, deactivatesAt = Infinity }: KeyRecord): boolean =>
+    hasPrivateKey && deactivatesAt + clockTolerance <= now;
+  return keySet.keys.filter(isStopped).map(({ kid }) => kid);
 }
 
 function canRaiseLifetime(key: KeyRecord, policy: KeySetPolicy): boolean {
@@ -132,6 +140,8 @@ export function applySteps(
     if (found === undefined) throw new TypeError(`no new key was prepared for ${alg}`);
     return found;
   };
+  // What holds is the delay before this commit, for each algorithm: the first to publish writes down its own.
+  const propagationDelay = keySet && effectivePropagationDelay(keySet, policy);
   return steps.reduce<KeySet | undefined>((current, step) => {
     if (step.step === 'initialise') return initialise(policy, now, step.algorithms.map(newKey));
     if (current === undefined) return undefined;
@@ -139,7 +149,7 @@ export function applySteps(
       case 'replace':
         return replace(current, policy, now, newKey(step.alg));
       case 'publish':
-        return publish(current, policy, now, newKey(step.alg));
+        return publish(current, policy, now, newKey(step.alg), propagationDelay);
       case 'retire':
         return retire(current, step.kids);
       case 'prune':

@@ -105,6 +105,21 @@ describe('publish (protocol 2)', () => {
   });
 });
 
+describe('two algorithms rotate in one commit, by an instance with a shorter propagation delay', () => {
+  it('P3: both keys are published for the delay of whoever published last, not only the first of them', () => {
+    const both = ['EdDSA', 'ES256'] as const;
+    const slow = policyOf({ algorithms: both, propagationDelay: '48h' });
+    const quick = policyOf({ algorithms: both, propagationDelay: '24h' });
+    const before = firstSet(slow);
+    const at = keyOf(before, 'a').activatesAt + quick.rotationInterval - slow.propagationDelay;
+    const pending = run(before, at, quick)?.keys.filter((key) => key.activatesAt > at);
+    expect(
+      pending?.map((key) => key.activatesAt),
+      'caches that the slow instances allow must know either key before it signs',
+    ).toEqual([1, 2].map(() => at + slow.propagationDelay + quick.commitDeadline));
+  });
+});
+
 describe('retire and prune (protocol 2)', () => {
   it('P5: the private half is dropped at deactivatesAt + τ, not before: a slower clock still signs', () => {
     const moment = takeover + clockTolerance;
