@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { explore } from './exhaustive.ts';
 
 // EXHAUSTIVE_DEPTH=11 goes deeper: about three times as many states with each move.
-const depth = Number(process.env['EXHAUSTIVE_DEPTH'] ?? 7);
+const depth = Number(process.env['EXHAUSTIVE_DEPTH'] ?? 6);
 
 it.each(['nothing', 'a rotation that is due'] as const)(
   `P1 P2 P3 P8: two instances, every interleaving of ${depth} moves, beginning with %s`,

@@ -46,7 +46,7 @@ describe('the checker is checked', () => {
     const missed = found.filter(({ histories }) => histories === undefined).map(({ name }) => name);
     expect(missed, 'a checker that misses these proves nothing').toEqual([]);
     expect(found.length, 'both were planted').toBe(quick.length);
-  });
+  }, 120_000);
 
   it('knows where to plant every bug of the list', async () => {
     expect(await misfits(plantedBugs), 'what a bug replaces must stand once in the sources').toEqual([]);

@@ -1,5 +1,12 @@
 /** What the process ends with. */
-export const exitCodes = { ok: 0, failed: 1, usage: 2, needsAttention: 3 } as const;
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  needsAttention: 3,
+  /** As a shell has it of whoever SIGINT ends. */
+  interrupted: 130,
+} as const;
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 

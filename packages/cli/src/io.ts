@@ -28,6 +28,9 @@ export function processIo(): Io {
       const lines = createInterface({ input: stdin, output: stderr });
       try {
         return await lines.question(question);
+      } catch {
+        // Ctrl-C or Ctrl-D: an answer that is not yes.
+        return '';
       } finally {
         lines.close();
       }

@@ -1,4 +1,4 @@
-import { JwtAuthorityError } from '@jwt-authority/core';
+import { describeError, JwtAuthorityError } from '@jwt-authority/core';
 import { Command, CommanderError } from 'commander';
 import { print, type Report } from './commands.ts';
 import {
@@ -37,8 +37,14 @@ export async function run(args: readonly string[], io: Io, signal: AbortSignal):
 }
 
 function explainFailure(error: unknown, io: Io, asJson: boolean): ExitCode {
-  // Help and version are asked for this way too; commander has printed what there is to say.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  if (error instanceof CommanderError) {
+    // Help is asked for this way too; commander has printed what there is to say to a person.
+    if (error.exitCode === 0) return exitCodes.ok;
+    const message =
+      error.code === 'commander.help' ? 'name a command' : error.message.replace(/^error: /, '');
+    if (asJson) io.out(JSON.stringify({ error: { code: 'usage', message } }));
+    return exitCodes.usage;
+  }
   const [code, message, exitCode] = JwtAuthorityError.is(error)
     ? [
         error.code,
@@ -47,7 +53,7 @@ function explainFailure(error: unknown, io: Io, asJson: boolean): ExitCode {
       ]
     : error instanceof UsageError || error instanceof TypeError
       ? ['usage', error.message, exitCodes.usage]
-      : ['unexpected', error instanceof Error ? error.name : typeof error, exitCodes.failed];
+      : ['unexpected', describeError(error), exitCodes.failed];
   if (asJson) io.out(JSON.stringify({ error: { code, message } }));
   io.err(`jwt-authority: ${message}`);
   return exitCode;
@@ -76,7 +82,7 @@ function build(io: Io, signal: AbortSignal, exit: (code: ExitCode) => void): Com
     .addHelpText(
       'after',
       `
-Exit codes: 0 done, 1 failed, 2 wrong call or configuration, 3 needs attention.
+Exit codes: 0 done, 1 failed, 2 wrong call or configuration, 3 needs attention, 130 interrupted.
 
 Examples:
   jwt-authority init                          # a configuration and a key-encryption key

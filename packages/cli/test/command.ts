@@ -15,6 +15,8 @@ export interface Outcome {
 interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** Called with the process once it runs. */
+  readonly onStart?: (child: ChildProcess) => void;
   /** Called with the process and what it has said on standard error so far, whenever it says more. */
   readonly onError?: (child: ChildProcess, said: string) => void;
 }
@@ -22,6 +24,8 @@ interface RunOptions {
 /** The command as it is in `src`, in a folder of its own: each run is a process. */
 export interface CommandLine {
   readonly folder: string;
+  /** The bundled bin. */
+  readonly file: string;
   run(args: readonly string[], options?: RunOptions): Promise<Outcome>;
   remove(): Promise<void>;
 }
@@ -49,12 +53,14 @@ export async function commandLine(): Promise<CommandLine> {
   await bundle.close();
   return {
     folder,
-    async run(args, { env = {}, input = '', onError } = {}) {
+    file,
+    async run(args, { env = {}, input = '', onStart, onError } = {}) {
       const child = spawn(process.execPath, [file, ...args], {
         cwd: folder,
         env: { PATH: process.env['PATH'], HOME: folder, ...env },
         stdio: 'pipe',
       });
+      onStart?.(child);
       let [out, err] = ['', ''];
       child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
       child.stderr.on('data', (chunk: Buffer) => {

@@ -1,4 +1,4 @@
-export { type Algorithm, type KeyPair, type PublicJwk } from './algorithms.ts';
+export { checkAlgorithm, type Algorithm, type KeyPair, type PublicJwk } from './algorithms.ts';
 export { JwtAuthority, type JwtAuthorityOptions, type VerifiedToken } from './authority.ts';
 export type { ClaimsSchema } from './claims-schema.ts';
 export type { SignOptions } from './claims-to-sign.ts';

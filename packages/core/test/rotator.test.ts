@@ -144,6 +144,14 @@ describe('checkAndRotateKeys', () => {
 });
 
 describe('rotateNow', () => {
+  it('gives an algorithm that is asked for by name its key in an empty store too', async () => {
+    const world = new World();
+    const { rotator, keyRing } = world.instance();
+    const { kid } = await rotator.rotateNow({ alg: 'EdDSA' });
+    expect(keyRing.keySet?.keys.map(({ alg }) => alg).toSorted()).toEqual(['ES256', 'EdDSA']);
+    expect(keyRing.keySet?.keys.find((key) => key.kid === kid)?.alg).toBe('EdDSA');
+  });
+
   it('P3: publishes a next key that signs only after the propagation delay', async () => {
     const world = new World();
     const { rotator, activeKid, ...instance } = await world.start();

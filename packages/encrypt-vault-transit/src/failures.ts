@@ -12,6 +12,11 @@ export type Failure =
   | { readonly kind: 'forbidden' }
   | { readonly kind: 'other'; readonly code: Code; readonly what: string; readonly retry: boolean };
 
+const unfit = other(
+  'kek_not_configured',
+  'a key of this type is not usable here. Use one of type aes256-gcm96, say',
+);
+
 /** Vault's answers with status 400 by their text, which says more than the status. The first that fits. */
 const texts: readonly (readonly [pattern: RegExp, failure: Failure])[] = [
   [/version is disallowed by policy/, { kind: 'too_old' }],
@@ -26,10 +31,7 @@ const texts: readonly (readonly [pattern: RegExp, failure: Failure])[] = [
       "the key is derived and asks for a context. Set binding: 'context', or use a key that is not derived",
     ),
   ],
-  [
-    /does not support|not supported|unsupported|RSA/,
-    other('kek_not_configured', 'a key of this type is not usable here. Use one of type aes256-gcm96, say'),
-  ],
+  [/not support|non-AEAD cipher suite/, unfit],
   [/message authentication failed|invalid ciphertext/, { kind: 'not_authentic' }],
 ];
 
@@ -62,6 +64,8 @@ function readStatus(status: number, messages: readonly string[] | undefined): Fa
       'kek_not_configured',
       `there is no transit engine (${answer}). Enable it, or correct "mount" or the client's address or namespace`,
     );
+  // The only answer of an RSA key to what it did not encrypt. Other texts with 500 may be about Vault's own storage.
+  if (messages?.some((message) => /failed to RSA decrypt/.test(message)) === true) return unfit;
   const isSealed = status === 503 && messages?.some((message) => /sealed/i.test(message)) === true;
   if (isSealed) return other('kek_unavailable', `Vault is sealed (${answer})`, true);
   const retry = status === 412 || status === 429 || status >= 500;

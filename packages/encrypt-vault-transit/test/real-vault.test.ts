@@ -61,8 +61,8 @@ describe.skipIf(ownVaultMissing !== '')(`a real Vault${ownVaultMissing}`, () => 
       const encrypter = open({
         client: clientOf(await vault.tokenFor(`no-${missing}`, policyOf(...allowed))),
       });
-      for (const work of [encrypter.check(), encrypter.encrypt(dataKey, context)]) {
-        const error = await failureOf(work);
+      for (const work of [() => encrypter.check(), () => encrypter.encrypt(dataKey, context)]) {
+        const error = await failureOf(work());
         expect(error.code).toBe('kek_unavailable');
         expect(error.message).toContain(`HTTP 403`);
         expect(error.message).toContain(`"update" on "transit/${missing}/${key}"`);
@@ -72,8 +72,8 @@ describe.skipIf(ownVaultMissing !== '')(`a real Vault${ownVaultMissing}`, () => 
     it('a misspelt key is not created, even by the root', async () => {
       const before = await keyNames();
       const encrypter = open({ key: 'misspelt' });
-      for (const work of [encrypter.check(), encrypter.encrypt(dataKey, context)])
-        expect((await failureOf(work)).code).toBe('kek_not_configured');
+      for (const work of [() => encrypter.check(), () => encrypter.encrypt(dataKey, context)])
+        expect((await failureOf(work())).code).toBe('kek_not_configured');
       expect(await keyNames()).toEqual(before);
     });
 
@@ -256,13 +256,15 @@ describe.skipIf(ownVaultMissing !== '')(`a real Vault${ownVaultMissing}`, () => 
     it('an engine of another kind: no key is wrapped there', async () => {
       await vault.request('POST', 'sys/mounts/kv', { type: 'kv' });
       const error = await failureOf(open({ mount: 'kv' }).check());
-      expect(['kek_not_configured', 'kek_unavailable']).toContain(error.code);
+      // It keeps whatever is sent: the first thing sent is no key.
+      expect(error.code).toBe('kek_unavailable');
+      expect(error.message).toContain('not one of Vault transit');
     });
 
-    it('a namespace that does not exist: kek_not_configured or kek_unavailable', async () => {
-      const client = nodeVault({ endpoint: vault.address, token: vault.token, namespace: 'no/where' });
-      const error = await failureOf(open({ client }).check());
-      expect(['kek_not_configured', 'kek_unavailable']).toContain(error.code);
+    it('a namespace that does not exist: kek_not_configured', async () => {
+      // As a part of the path: without Enterprise, Vault ignores the header.
+      const client = nodeVault({ endpoint: vault.address, token: vault.token, pathPrefix: '/no/where' });
+      expect((await failureOf(open({ client }).check())).code).toBe('kek_not_configured');
     });
 
     it('an engine that moved opens what it wrapped, under its former id', async () => {
@@ -288,8 +290,11 @@ describe.skipIf(ownVaultMissing !== '')(`a real Vault${ownVaultMissing}`, () => 
       const encrypted = await encrypter.encrypt(dataKey, context);
       await vault.seal();
       try {
-        for (const work of [encrypter.decrypt(encrypted, context), encrypter.encrypt(dataKey, context)]) {
-          const error = await failureOf(work);
+        for (const work of [
+          () => encrypter.decrypt(encrypted, context),
+          () => encrypter.encrypt(dataKey, context),
+        ]) {
+          const error = await failureOf(work());
           expect(error).toMatchObject({ code: 'kek_unavailable', retryable: true });
           expect(error.message).toContain('sealed');
         }

@@ -5,8 +5,8 @@ export interface RedisConnection {
    * integers. The client puts its own key prefix before the key. Rejects with the client's error.
    */
   evaluate(script: string, key: string, args: readonly string[]): Promise<unknown>;
-  /** SET with PX and NX: whether the key was absent. As with {@link RedisConnection.evaluate} otherwise. */
-  setIfAbsent(key: string, value: string, milliseconds: number): Promise<boolean>;
+  /** SET with PX and NX: `null` if the key is there already. As with {@link RedisConnection.evaluate} otherwise. */
+  setIfAbsent(key: string, value: string, milliseconds: number): Promise<unknown>;
   /**
    * Subscribes to a channel, on a connection of its own, which keeps trying until it is closed. `onMessage` is called for
    * every message, and whenever the connection was lost and is back: messages may have been missed.

@@ -46,19 +46,19 @@ export function explainFailure(error: unknown, connection: RedisConnection, name
     return { reason: describeLoss(error), refused: false, worthARetry: true, unreadable: false };
   }
   return {
-    reason: `${reasonFor(code, connection, names)} (${code})`,
+    reason: `${reasonFor(code, error, connection, names)} (${code})`,
     refused: true,
     worthARetry: retried.has(code),
     unreadable: code === 'WRONGTYPE',
   };
 }
 
-function reasonFor(code: string, { keyPrefix, username }: RedisConnection, { base }: RedisNames): string {
+function reasonFor(code: string, error: unknown, connection: RedisConnection, names: RedisNames): string {
+  const { keyPrefix, username } = connection;
+  const { base } = names;
   if (code === 'NOPERM') {
-    return (
-      `the Redis user "${username}" lacks a permission. An administrator gives what is needed by: ` +
-      `ACL SETUSER ${username} ~${keyPrefix}${base}* &${base}* ${commands}`
-    );
+    const lacking = lackingPermission(error, connection, names);
+    return `the Redis user "${username}" lacks a permission${lacking}. ${grantFor(connection, names)}`;
   }
   if (code === 'WRONGTYPE') {
     return (
@@ -67,6 +67,19 @@ function reasonFor(code: string, { keyPrefix, username }: RedisConnection, { bas
     );
   }
   return reasons[code] ?? 'Redis refused the command';
+}
+
+/** The one command that gives a user all that is needed, and does not take anything away. */
+export function grantFor({ keyPrefix, username }: RedisConnection, { base }: RedisNames): string {
+  return `An administrator gives what is needed by: ACL SETUSER ${username} ~${keyPrefix}${base}* &${base}* ${commands}`;
+}
+
+function lackingPermission(error: unknown, { keyPrefix }: RedisConnection, { base }: RedisNames): string {
+  const message = error instanceof Error ? error.message : '';
+  const [, command] = /'([a-z]{2,20}(?:\|[a-z]{2,20})?)' command/.exec(message) ?? [];
+  if (command !== undefined) return ` (+${command})`;
+  if (/access (?:a|(?:at least )?one of the) channel/.test(message)) return ` (&${base}*)`;
+  return /access (?:a|(?:at least )?one of the) key/.test(message) ? ` (~${keyPrefix}${base}*)` : '';
 }
 
 /** The code that a reply of the server begins with, `undefined` if the failure is not a reply. */

@@ -51,8 +51,7 @@ class RedisReplayStore<T extends string | number> implements ReplayStore<T> {
         connection
           .setIfAbsent(key, token, Number(ttl))
           .then(
-            async (isFirst) =>
-              isFirst || isOne(await connection.evaluate(claimScript.lua, key, [token, ttl])),
+            (reply) => reply !== null || connection.evaluate(claimScript.lua, key, [token, ttl]).then(isOne),
           ),
       this.#failure,
     );

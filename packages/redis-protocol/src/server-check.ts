@@ -4,8 +4,8 @@ import { systemClock, withDeadline } from '@jwt-authority/core';
 export interface RedisFinding {
   /** `error`: stores cannot work on it. `warning`: data may be lost. `info`: good to know, or it could not be checked. */
   readonly level: 'error' | 'warning' | 'info';
-  /** The setting it is about: `role`, `maxmemory-policy` or `persistence`. */
-  readonly setting: 'role' | 'maxmemory-policy' | 'persistence';
+  /** What it is about. */
+  readonly setting: 'role' | 'maxmemory-policy' | 'persistence' | 'permissions';
   readonly message: string;
 }
 

@@ -18,6 +18,7 @@ export interface IoredisClient {
 /** What is used of the duplicate that `watch` subscribes with. */
 export interface IoredisSubscriber {
   readonly status: string;
+  readonly options: object;
   on(event: 'message', listener: (channel: string) => void): unknown;
   on(event: 'ready' | 'error', listener: () => void): unknown;
   connect(): Promise<void>;
@@ -31,14 +32,15 @@ export function connectionOf(client: IoredisClient): RedisConnection {
     keyPrefix: keyPrefix ?? '',
     username: username ?? redisOptions?.username ?? 'default',
     evaluate: (script, key, args) => client.eval(script, 1, key, ...args),
-    setIfAbsent: (key, value, milliseconds) =>
-      client.set(key, value, 'PX', milliseconds, 'NX').then((reply) => reply !== null),
+    setIfAbsent: (key, value, milliseconds) => client.set(key, value, 'PX', milliseconds, 'NX'),
     subscribe: (channel, onMessage) => subscribe(client, channel, onMessage),
   };
 }
 
 function subscribe(client: IoredisClient, channel: string, onMessage: () => void): RedisSubscription {
   const subscriber = client.duplicate();
+  // What it does by itself would end the process where the channel is no longer permitted: nobody hears of that failure.
+  Object.assign(subscriber.options, { autoResubscribe: false });
   // Without a listener, ioredis prints every failure to connect. Loads meet the same failures, and report them.
   subscriber.on('error', () => undefined);
   subscriber.on('message', (from) => {
@@ -46,7 +48,7 @@ function subscribe(client: IoredisClient, channel: string, onMessage: () => void
   });
   const subscribed = new Promise<void>((resolve, reject) => {
     let isFirst = true;
-    // At every 'ready', not once: this needs neither the client's offline queue nor its autoResubscribe.
+    // At every 'ready', not once: this does not need the client's offline queue.
     subscriber.on('ready', () => {
       subscriber.subscribe(channel).then(() => {
         resolve();

@@ -52,8 +52,7 @@ export function connectionOf(client: NodeRedisClient): RedisConnection {
       }
       return client.eval(script, { keys: [key], arguments: [...args] });
     },
-    setIfAbsent: (key, value, milliseconds) =>
-      client.set(key, value, { PX: milliseconds, NX: true }).then((reply) => reply !== null),
+    setIfAbsent: (key, value, milliseconds) => client.set(key, value, { PX: milliseconds, NX: true }),
     subscribe(channel, onMessage) {
       if (isCluster(client) || isSentinel(client)) return subscribeByItself(client, channel, onMessage);
       return subscribeByDuplicate(client, channel, onMessage);

@@ -36,8 +36,7 @@ export function redisOmStore(options: RedisOmStoreOptions): Required<KeySetStore
  * Remembers one-time values in Redis, each in a key that expires by itself and holds nothing of the value. Not entities: redis-om
  * can neither add what is absent nor give it a time in one step.
  *
- * Every operation is one script, atomic on the primary. `claim` is true exactly once, also if a reply is lost and the call
- * repeated. After `replay_store_unavailable`, whether the value counts as used is open: refuse the token.
+ * Every operation is atomic, on the primary. `claim` is true exactly once, also if a reply is lost and the call repeated. After `replay_store_unavailable`, whether the value counts as used is open: refuse the token.
  *
  * Values are strings and finite numbers; `1` and `'1'` are two values. `ttlSeconds` is above 0, fractions allowed, at most
  * 1000 years. Anything else rejects with a `TypeError`.

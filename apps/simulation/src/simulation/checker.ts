@@ -46,7 +46,10 @@ export class Checker {
    */
   mustKnow(facts: KeyFacts, reading: Reading | undefined): boolean {
     if (reading === undefined) return false;
-    return reading.kids.has(facts.kid) || (!facts.immediate && facts.firstStoredAt > reading.executedAt);
+    const expiresAt = reading.kids.get(facts.kid);
+    // Where a split brain let the other side sign on, this one has its own end; else P4 judges the end of a key.
+    if (expiresAt !== undefined) return expiresAt > this.#world.now + this.#world.longest.clockTolerance;
+    return !facts.immediate && facts.firstStoredAt > reading.executedAt;
   }
 
   #instance(process: Process, live: readonly KeyFacts[]): void {

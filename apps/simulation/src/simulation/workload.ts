@@ -20,8 +20,10 @@ export class Workload {
     if (process === undefined) return;
     const dice = this.#world.random.next();
     if (dice < 0.5) return void this.#sign(process);
+    const { tokens } = this.#world.ledger;
+    // The latest one often: whoever has not read the store since must look for its key.
     const token =
-      this.#world.ledger.tokens.length === 0 ? undefined : this.#world.random.pick(this.#world.ledger.tokens);
+      tokens.length === 0 || this.#world.random.chance(0.4) ? tokens.at(-1) : this.#world.random.pick(tokens);
     if (token === undefined) return;
     if (dice < 0.75) return void this.#verify(process, token);
     void this.#verifyElsewhere(this.#world.random.pick(this.#world.verifiers), token);

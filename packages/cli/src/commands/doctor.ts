@@ -203,15 +203,22 @@ function checkState({ keyRing, rotator }: Session): Finding[] {
   return findings;
 }
 
+/** `undefined` if it is no JWKS. */
+function kidsOf(body: unknown): ReadonlySet<string> | undefined {
+  const keys: unknown = Reflect.get(Object(body), 'keys');
+  if (!Array.isArray(keys)) return undefined;
+  // What is no key with a kid cannot be one of ours; it shows as surplus.
+  return new Set(keys.map((key: unknown) => String(Reflect.get(Object(key), 'kid')).slice(0, 100)));
+}
+
 /** The JWKS through whatever stands before the service. */
 async function checkJwks({ authority, keyRing }: Session, url: string): Promise<Finding[]> {
   const check = 'jwks';
   let response: Response;
-  let body: { keys?: { kid?: string }[] };
+  let body: unknown;
   try {
     response = await fetch(url, { signal: AbortSignal.timeout(10_000), redirect: 'manual' });
-    // Its members are checked where they are used.
-    body = (await response.json()) as typeof body;
+    body = await response.json();
   } catch {
     return [
       { check, level: 'error', message: 'does not answer with JSON within 10 s', remedy: `curl -i ${url}` },
@@ -222,8 +229,13 @@ async function checkJwks({ authority, keyRing }: Session, url: string): Promise<
       { check, level: 'error', message: `answers with status ${response.status}`, remedy: `curl -i ${url}` },
     ];
   }
+  const published = kidsOf(body);
+  if (published === undefined) {
+    return [
+      { check, level: 'error', message: 'answers with JSON that is no JWKS', remedy: `curl -i ${url}` },
+    ];
+  }
   const findings: Finding[] = [];
-  const published = new Set((body.keys ?? []).map(({ kid }) => kid));
   const expected = await authority.getPublicKeys().catch(() => undefined);
   const missing = (expected?.keys ?? []).filter(({ kid }) => !published.has(kid)).map(({ kid }) => kid);
   findings.push(
@@ -237,6 +249,15 @@ async function checkJwks({ authority, keyRing }: Session, url: string): Promise<
         }
       : { check, level: 'ok', message: `has every key that the store has (${published.size})` },
   );
+  const surplus = [...published].filter((kid) => !(expected?.keys ?? []).some((key) => key.kid === kid));
+  if (expected !== undefined && surplus.length > 0) {
+    findings.push({
+      check,
+      level: 'error',
+      message: `has ${surplus.join(', ')}, which the store does not have: verifiers trust a key that is revoked, gone or foreign`,
+      remedy: 'purge the caches in between; if it stays, the service reads another store or namespace',
+    });
+  }
   const [, maxAge] = /max-age=(\d+)/.exec(response.headers.get('cache-control') ?? '') ?? [];
   const age = Number(response.headers.get('age') ?? 0);
   const { jwksMaxAge } = keyRing.policy;

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { jwksHandler } from '@jwt-authority/core';
+import { checkAlgorithm, describeError, jwksHandler } from '@jwt-authority/core';
 import { calculateJwkThumbprint, exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import type { Report } from '../commands.ts';
 import { UsageError } from '../failures.ts';
@@ -26,7 +26,11 @@ export async function serveJwks(
   await loadKeySet(session);
   const server = createServer(jwksHandler(session.authority, { cors: true }));
   server.listen(Number(port), host);
-  await once(server, 'listening');
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    throw new UsageError(`cannot listen on ${host}:${port} (${describeError(error)})`);
+  }
   // A TCP server's address, as it listens.
   const { port: bound } = server.address() as AddressInfo;
   io.err(`The JWKS of namespace "${session.settings.namespace}": http://${host}:${bound}/ (Ctrl-C ends it)`);
@@ -39,7 +43,8 @@ export async function serveJwks(
 /** A key pair that nothing else knows of, for those who only need that. Prints the private key: it was asked for. */
 export async function generate(flags: { readonly alg: string; readonly format: string }): Promise<Report> {
   if (flags.format !== 'pem' && flags.format !== 'jwk') throw new UsageError('the format must be pem or jwk');
-  const { alg } = flags;
+  // jose makes keys for encryption too; these are for signing.
+  const alg = checkAlgorithm(flags.alg, 'alg');
   const pair = await generateKeyPair(alg, { extractable: true }).catch(() => {
     throw new UsageError(`"${alg}" is no algorithm that this Node.js makes keys for`);
   });

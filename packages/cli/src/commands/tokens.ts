@@ -1,4 +1,5 @@
 import { JwtAuthorityError, type Algorithm, type JwtClaims } from '@jwt-authority/core';
+import { decodeJwt, decodeProtectedHeader } from 'jose';
 import type { Report } from '../commands.ts';
 import { exitCodes, UsageError } from '../failures.ts';
 import type { Io } from '../io.ts';
@@ -62,10 +63,29 @@ export async function verify(session: Session, io: Io, token: string, flags: Ver
   } catch (error) {
     if (!JwtAuthorityError.is(error)) throw error;
     const { code, reason } = error;
+    const said = readUnverified(text);
     return {
-      data: { valid: false, code, reason, message: error.message },
-      text: `Refused (${[code, reason].filter(Boolean).join(', ')}): ${error.message}`,
+      data: { valid: false, code, reason, message: error.message, unverified: said },
+      text: [
+        `Refused (${[code, reason].filter(Boolean).join(', ')}): ${error.message}`,
+        ...(said === undefined
+          ? []
+          : [
+              'What it says, which nothing vouches for:',
+              `Header: ${JSON.stringify(said.header)}`,
+              `Claims: ${JSON.stringify(said.claims, undefined, 2)}`,
+            ]),
+      ].join('\n'),
       exitCode: exitCodes.failed,
     };
+  }
+}
+
+/** Header and claims of a refused token, as far as it can be read: whoever looks for the reason needs them. */
+function readUnverified(token: string): { header: object; claims: object } | undefined {
+  try {
+    return { header: decodeProtectedHeader(token), claims: decodeJwt(token) };
+  } catch {
+    return undefined;
   }
 }

@@ -94,9 +94,11 @@ export function rotateNow(alg: Algorithm, emergency: boolean): Transition<Rotate
         return { keySet, result: { outcome: 'rotated', kid, activatesAt } };
       };
       if (current === undefined) {
-        const missing = policy.algorithms.filter((algorithm) => prepared(newKeys, algorithm) === undefined);
+        // An algorithm that is asked for by name gets its key, configured or not, as it does in a key set that exists.
+        const algorithms = [...new Set([...policy.algorithms, alg])];
+        const missing = algorithms.filter((algorithm) => prepared(newKeys, algorithm) === undefined);
         if (missing.length > 0) return { needs: missing };
-        const steps: readonly Step[] = [{ step: 'initialise', algorithms: policy.algorithms }];
+        const steps: readonly Step[] = [{ step: 'initialise', algorithms }];
         const first = applySteps(undefined, steps, now, policy, newKeys);
         return rotated(required(first), prepared(newKeys, alg)?.kid ?? '');
       }

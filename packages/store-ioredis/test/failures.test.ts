@@ -1,0 +1,9 @@
+import { fileURLToPath } from 'node:url';
+import { testFailures } from '../../../test/support/redis-failures.ts';
+import { openStore } from './open-store.ts';
+
+testFailures({
+  name: 'store-ioredis',
+  worker: fileURLToPath(new URL('fixtures/fleet-worker.ts', import.meta.url)),
+  open: openStore,
+});
