@@ -2,15 +2,6 @@ import { createJwtAuthority, type KeyEncrypter, type RotatingJwtAuthority } from
 import { fakeClock } from '@jwt-authority/core/testing';
 import { memoryStore } from '@jwt-authority/store-memory';
 
-/** A KEK to measure. */
-export interface Backend {
-  readonly name: string;
-  /** A new encrypter, with a client of its own: nothing is warm. */
-  readonly open: () => KeyEncrypter;
-  /** The one call that a cold start cannot do without, by the service's own client, as new. */
-  readonly bareCall?: (() => Promise<unknown>) | undefined;
-}
-
 export interface KekCalls {
   readonly instances: number;
   readonly hours: number;
@@ -76,47 +67,7 @@ export interface Times {
   readonly max: number;
 }
 
-export interface ColdStart {
-  readonly name: string;
-  readonly runs: number;
-  /** From nothing to the first signature, with a key set in the store. */
-  readonly toFirstSignature: Times;
-  readonly bareCall: Times | undefined;
-}
-
-/** How long a cold start takes with each KEK, beside the bare call of its client, in turns in one run. */
-export async function timeColdStarts(backends: readonly Backend[], runs: number): Promise<ColdStart[]> {
-  const measured = await Promise.all(
-    backends.map(async (backend) => {
-      const store = memoryStore();
-      const start = async (): Promise<RotatingJwtAuthority> =>
-        createJwtAuthority({ store, encrypter: backend.open(), algorithms: ['ES256'] });
-      await (await start()).close();
-      return { backend, start, starts: new Array<number>(), bare: new Array<number>() };
-    }),
-  );
-  for (let run = 0; run < runs; run++) {
-    for (const { backend, start, starts, bare } of measured) {
-      const began = performance.now();
-      const authority = await start();
-      await authority.sign({ sub: 'somebody' });
-      starts.push(performance.now() - began);
-      await authority.close();
-      if (backend.bareCall === undefined) continue;
-      const beganBare = performance.now();
-      await backend.bareCall();
-      bare.push(performance.now() - beganBare);
-    }
-  }
-  return measured.map(({ backend, starts, bare }) => ({
-    name: backend.name,
-    runs,
-    toFirstSignature: timesOf(starts),
-    bareCall: bare.length === 0 ? undefined : timesOf(bare),
-  }));
-}
-
-function timesOf(samples: readonly number[]): Times {
+export function timesOf(samples: readonly number[]): Times {
   const sorted = samples.toSorted((one, other) => one - other);
   const at = (part: number): number =>
     Math.round((sorted[Math.floor((sorted.length - 1) * part)] ?? 0) * 100) / 100;

@@ -33,6 +33,25 @@ beforeAll(async () => {
   });
   await bundle.write({ file: program, format: 'esm', codeSplitting: false });
   await bundle.close();
+  // And the command line tool, by the name that the page calls it.
+  const cli = await rolldown({
+    input: join(import.meta.dirname, '../../../packages/cli/src/bin.ts'),
+    platform: 'node',
+    // Adapters that are not asked for here.
+    external: [
+      'ioredis',
+      'redis',
+      /^@jwt-authority\/(?:store-(?:ioredis|redis-om)|encrypt-)/,
+      /^@aws-sdk\//,
+      'node-vault',
+    ],
+    resolve: { conditionNames: ['@jwt-authority/source', 'node', 'import', 'default'] },
+  });
+  await cli.write({ file: join(scratch, 'cli.mjs'), format: 'esm', codeSplitting: false });
+  await cli.close();
+  await mkdir(join(scratch, 'bin'));
+  const script = `#!/bin/sh\nexec node "${join(scratch, 'cli.mjs')}" "$@"\n`;
+  await writeFile(join(scratch, 'bin/jwt-authority'), script, { mode: 0o755 });
 });
 afterAll(async () => rm(scratch, { recursive: true, force: true }));
 beforeEach(async () => {
@@ -44,7 +63,14 @@ async function shell(
   command: string,
   variables: Variables = {},
 ): Promise<{ stdout: string; stderr: string }> {
-  const env = { PATH: process.env['PATH'], HOME: scratch, APP: program, KEYS: folder, ...variables };
+  const env = {
+    PATH: `${join(scratch, 'bin')}:${process.env['PATH']}`,
+    HOME: scratch,
+    APP: program,
+    KEYS: folder,
+    JWT_AUTHORITY_FOLDER: folder,
+    ...variables,
+  };
   return new Promise((resolve, reject) => {
     execFile(
       'bash',
@@ -248,6 +274,7 @@ describe('a private key that lies encrypted on disk', () => {
   }
 
   const importKey = `node "$APP" import "$KEYS" ${oldToken()}`;
+  const cliImport = 'jwt-authority import - --as first --alg RS256 --kid main';
   const recipes = [
     [
       'openssl enc',
@@ -300,6 +327,23 @@ describe('a private key that lies encrypted on disk', () => {
     );
   }
 
+  for (const [name, encrypt, decrypt] of recipes) {
+    const reason = missing(name.startsWith('gpg') ? 'gpg' : 'openssl');
+    it.skipIf(reason !== undefined)(`${name} | jwt-authority import -${reason ?? ''}`, async () => {
+      const gnupg = join(scratch, 'gnupg-cli');
+      await mkdir(gnupg, { recursive: true, mode: 0o700 });
+      const variables = { GNUPGHOME: gnupg, JWT_AUTHORITY_KEY: newKey() };
+      await shell(`${encrypt}; echo done`, variables);
+      const { stdout } = await shell(`${decrypt} | ${cliImport}`, variables);
+      if (name === 'gpg') await shell('gpgconf --kill all; echo done', variables);
+      expect(stdout, 'what the tool says').toContain('Key main is imported');
+      const started = await run(`node "$APP" start "$KEYS" ${oldToken()}`, variables);
+      expect(started, 'the service signs with it, and takes the tokens of before').toMatchObject({
+        kid: 'main',
+      });
+    });
+  }
+
   it.skipIf(missing('openssl') !== undefined)('a wrong passphrase imports nothing', async () => {
     const variables = { JWT_AUTHORITY_KEY: newKey() };
     await shell(`${recipes[0][1]}; echo done`, variables);
@@ -315,6 +359,7 @@ describe('a private key that lies encrypted on disk', () => {
       'utf8',
     );
     for (const [, , decrypt] of recipes) expect(page, 'a reader copies them').toContain(decrypt);
+    expect(page).toContain(cliImport);
     expect(page).toContain('node --env-file=.env');
   });
 });

@@ -128,7 +128,13 @@ describe('a rotation', () => {
       join(command.folder, 'jwt-authority.config.json'),
       JSON.stringify({ encrypter: [{ kind: 'local', keyEnv: 'NEXT_KEY', id: 'next' }, { kind: 'local' }] }),
     );
-    expect((await run('rewrap', both)).out).toMatch(/^Sealed by local:next, before by local:/);
+    expect((await run('rewrap', both)).out).toMatch(
+      /^Sealed by local:next, before by (local:\w+)\. Needed no more: \1\.$/m,
+    );
+    expect((await run('rewrap', both)).out, 'safe to repeat').toContain('already; nothing was to be done');
+    expect((await run('rewrap --force', both)).out, 'a fresh data-encryption key').toMatch(
+      /^Sealed by local:next, before/,
+    );
     await rm(join(command.folder, 'jwt-authority.config.json'));
     expect(
       (await run('status')).err,

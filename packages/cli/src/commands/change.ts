@@ -85,11 +85,14 @@ export async function rewrap(
   await loadKeySet(session);
   const result = await session.rotator.rewrap({ force: flags.force === true });
   const { committed, from, to } = result;
+  const { keks, sealedUnder } = session.keyRing;
+  const needless = keks.filter(({ seals, opens }) => !seals && !opens).map(({ id }) => id);
+  const droppable = needless.length === 0 ? '' : ` Needed no more: ${needless.join(', ')}.`;
   return {
-    data: { ...result, keks: session.keyRing.keks },
+    data: { ...result, sealedUnder, keks },
     text: committed
-      ? `${tense(flags)}Sealed by ${to}, before by ${from}.`
-      : `${to} has sealed the key set already; nothing was to be done. With --force it does so again.`,
+      ? `${tense(flags)}Sealed by ${to}, before by ${from}.${droppable}`
+      : `${to} has sealed the key set already; nothing was to be done. With --force it does so again.${droppable}`,
   };
 }
 

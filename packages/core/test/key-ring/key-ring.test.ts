@@ -184,12 +184,14 @@ describe('a key ring', () => {
     await world.start({ encrypter: old });
     const instance = await world.start({ encrypter: [next, old] });
     expect(await instance.rotator.rewrap()).toEqual({
+      committed: true,
       from: old.id,
       to: next.id,
       kids: [instance.activeKid],
     });
     expect(world.shared.history.length).toBe(2);
     expect((await instance.rotator.rewrap()).from).toBe(next.id);
+    expect(world.shared.history.length, 'nothing was left to do').toBe(2);
     const without = await world.start({ encrypter: next });
     expect(without.activeKid, 'the old KEK is not needed any more').toBe(instance.activeKid);
     expect(await codeOf(world.instance({ encrypter: old }).keyRing.ready())).toBe('kek_not_configured');

@@ -14,7 +14,7 @@ async function afterTakeover(): Promise<{ world: World; instance: Instance; firs
 }
 
 it.each([
-  ['a rewrap', async ({ rotator }: Instance) => rotator.rewrap()],
+  ['a rewrap', async ({ rotator }: Instance) => rotator.rewrap({ force: true })],
   ['a rotation by command', async ({ rotator }: Instance) => rotator.rotateNow()],
   [
     'a heal',
