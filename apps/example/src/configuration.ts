@@ -46,17 +46,19 @@ const stores: Readonly<Record<string, (env: Environment) => Promise<OpenStore>>>
     const { checkRedis, ioredisStore } = await import('@jwt-authority/store-ioredis');
     const { Redis } = await import('ioredis');
     const client = new Redis(readRedisUrl(env)).on('error', ignored);
-    const store = ioredisStore({ client, namespace: readNamespace(env) });
-    return { store, check: () => checkRedis(client), close: () => client.disconnect() };
+    const namespace = readNamespace(env);
+    const store = ioredisStore({ client, namespace });
+    return { store, check: () => checkRedis(client, { namespace }), close: () => client.disconnect() };
   },
   async 'redis-om'(env) {
     const { checkRedis, redisOmStore } = await import('@jwt-authority/store-redis-om');
     const { createClient } = await import('redis');
     const client = createClient({ url: readRedisUrl(env) }).on('error', ignored);
-    const store = redisOmStore({ client, namespace: readNamespace(env) });
+    const namespace = readNamespace(env);
+    const store = redisOmStore({ client, namespace });
     // It goes on trying by itself; meanwhile, the store's calls fail in time.
     client.connect().catch(ignored);
-    return { store, check: () => checkRedis(client), close: () => client.destroy() };
+    return { store, check: () => checkRedis(client, { namespace }), close: () => client.destroy() };
   },
 };
 

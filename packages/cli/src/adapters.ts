@@ -37,11 +37,11 @@ const stores: Readonly<
     const client = new Redis(url, { maxRetriesPerRequest: 1, connectTimeout: 5000 });
     // What it says may name the URL; the calls fail with a message of ours.
     client.on('error', () => {});
-    const { prefix } = settings;
+    const place = { namespace, ...(settings.prefix !== undefined && { prefix: settings.prefix }) };
     return {
-      store: ioredisStore({ client, namespace, ...(prefix !== undefined && { prefix }) }),
+      store: ioredisStore({ client, ...place }),
       close: async () => client.disconnect(),
-      check: async () => checkRedis(client),
+      check: async () => checkRedis(client, place),
     };
   },
   async 'redis-om'(settings, namespace, env) {
@@ -55,11 +55,11 @@ const stores: Readonly<
     client.on('error', () => {});
     // Calls wait for the connection, each with its own deadline.
     client.connect().catch(() => {});
-    const { prefix } = settings;
+    const place = { namespace, ...(settings.prefix !== undefined && { prefix: settings.prefix }) };
     return {
-      store: redisOmStore({ client, namespace, ...(prefix !== undefined && { prefix }) }),
+      store: redisOmStore({ client, ...place }),
       close: async () => client.destroy(),
-      check: async () => checkRedis(client),
+      check: async () => checkRedis(client, place),
     };
   },
 };
