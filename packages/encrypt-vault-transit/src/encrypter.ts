@@ -81,7 +81,7 @@ const optionNames = ['client', 'key', 'mount', 'binding', 'id', 'timeout', 'onAu
 
 /**
  * A key-encryption key in the transit engine of HashiCorp Vault or OpenBao: `encrypt`, `decrypt` and `rewrap`, by `client.write` only.
- * One request each; before the first `encrypt` three more, which see that the key exists (Vault would create it) and that the context is
+ * One request each; before the first `encrypt` four more, which see that the key exists (Vault would create it) and that the context is
  * bound.
  *
  * The wrapped text is `vault:MOUNT/KEY:BINDING:vN:DATA`, N being the version of the key in Vault.

@@ -66,6 +66,9 @@ describe.skipIf(redisMissing !== '')(`checkRedis${redisMissing}`, () => {
     const client = createClient({ username: 'few', password: 'any', socket });
     await open(client);
     expect(settings(await checkRedis(client))).toEqual([
+      'error permissions',
+      'error permissions',
+      'warning permissions',
       'info role',
       'info maxmemory-policy',
       'info persistence',
