@@ -88,7 +88,7 @@ export const commands: Kinds = {
     },
   },
   'operator rolls back': { weight: 4, happen: byHand(async ({ rotator }) => rotator.rollback()) },
-  'operator rewraps': { weight: 3, happen: command(async ({ rotator }) => rotator.rewrap()) },
+  'operator rewraps': { weight: 3, happen: command(async ({ rotator }) => rotator.rewrap({ force: true })) },
   'active key revoked': {
     weight: 2,
     happen: revoke((keys, now) => keys.filter((key) => key.hasPrivateKey && key.activatesAt <= now)),
