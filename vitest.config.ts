@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './scripts/summary-reporter.ts';
 
@@ -12,6 +13,8 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // Much of the time is spent waiting for servers and processes, not computing.
+    maxWorkers: Math.max(3, availableParallelism()),
     reporters: ['default', new SummaryReporter()],
     coverage: { include: ['packages/core/src/**'] },
     projects: [{ name: 'workspace', root: '.' }, ...workspaces].map(({ name, root }) => ({

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { stopProcess } from './stop-process.ts';
 
 const source = join(import.meta.dirname, '../../scripts/services/kms-server');
 const { env } = process;
@@ -70,9 +70,7 @@ export async function startKms(): Promise<KmsServer> {
     },
     account: '123456789012',
     async freeze() {
-      child.kill('SIGSTOP');
-      // The signal takes a moment, in which it would answer on.
-      while (!isStopped(child.pid)) await sleep(5);
+      if (child.pid !== undefined) stopProcess(child.pid);
     },
     thaw: () => void child.kill('SIGCONT'),
     async stop() {
@@ -80,12 +78,6 @@ export async function startKms(): Promise<KmsServer> {
       await ended;
     },
   };
-}
-
-function isStopped(pid: number | undefined): boolean {
-  const path = `/proc/${pid}/stat`;
-  // Where there is no /proc, nobody can tell.
-  return !existsSync(path) || /\) [TZX] /.test(readFileSync(path, 'utf8'));
 }
 
 function find(): string | undefined {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { redisServer } from './redis-binary.ts';
+import { stopProcess } from './stop-process.ts';
 
 const running = new Set<ChildProcess>();
 const folders = new Set<string>();
@@ -103,7 +104,7 @@ export class RedisServer {
   }
 
   freeze(): void {
-    this.#child?.kill('SIGSTOP');
+    if (this.#child?.pid !== undefined) stopProcess(this.#child.pid);
   }
 
   thaw(): void {

@@ -7,6 +7,7 @@ import { homedir, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { eventually, freePort } from './redis-server.ts';
+import { stopProcess } from './stop-process.ts';
 
 const { env } = process;
 const cache =
@@ -204,11 +205,11 @@ export class VaultServer extends Vault {
 
   /** It keeps its connections, and answers nothing. */
   freeze(): void {
-    this.#process.signal('SIGSTOP');
+    this.#process.freeze();
   }
 
   thaw(): void {
-    this.#process.signal('SIGCONT');
+    this.#process.thaw();
   }
 
   /** From then on, connections are refused. */
@@ -289,8 +290,12 @@ class VaultProcess {
     );
   }
 
-  signal(signal: NodeJS.Signals): void {
-    this.#child?.kill(signal);
+  freeze(): void {
+    if (this.#child?.pid !== undefined) stopProcess(this.#child.pid);
+  }
+
+  thaw(): void {
+    this.#child?.kill('SIGCONT');
   }
 
   async kill(): Promise<void> {
