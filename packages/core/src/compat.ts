@@ -76,7 +76,11 @@ export function keyStoreOf(keyRing: KeyRing): JwksKeyStore & JwksRotationTimesta
       if (typeof ttl !== 'number' || !(ttl > 0)) throw misuse('ttl', 'be seconds, more than 0', ttl);
       const tokenLifetime = Math.max(policy.tokenLifetime, milliseconds(ttl, 'ttl'));
       // The object is a JWK or refused.
-      const pair = await importKeyPair(privateKey as JsonWebKey, { name: 'privateKey', kid });
+      const pair = await importKeyPair(privateKey as JsonWebKey, {
+        name: 'privateKey',
+        kid,
+        executor: keyRing.executor,
+      });
       checkPair(pair, publicKey, policy);
       await keyRing.refresh();
       if (keyRing.keySet === undefined && policy.initialise === 'never') {

@@ -24,6 +24,8 @@ export interface KeyImportOptions {
   readonly kid?: string;
   /** What messages call the key: the option it came in. */
   readonly name: string;
+  /** Where the signature that proves the key is made and checked. Default: the thread pool. */
+  readonly executor?: CryptoExecutor;
 }
 
 /**
@@ -36,7 +38,7 @@ export interface KeyImportOptions {
  */
 export async function importKeyPair(
   key: string | JsonWebKey | KeyObject,
-  { alg, kid, name }: KeyImportOptions,
+  { alg, kid, name, executor = pool }: KeyImportOptions,
 ): Promise<KeyPair> {
   const wanted = alg === undefined ? undefined : checkAlgorithm(alg, 'alg');
   const ownKid = kid === undefined ? undefined : checkText(kid, 'kid', maxKidLength);
@@ -54,7 +56,7 @@ export async function importKeyPair(
       'has a public half that is not that of its private half, or is not in canonical base64url',
     );
   }
-  await proveByUse(privateKey, publicKeyFromJwk(publicJwk, chosen), chosen, name);
+  await proveByUse(privateKey, publicKeyFromJwk(publicJwk, chosen), { alg: chosen, name, executor });
   return {
     kid: ownKid ?? stated.kid ?? (await thumbprint(publicJwk, chosen)),
     alg: chosen,
@@ -162,13 +164,17 @@ const pool: CryptoExecutor = { run: async (_cost, _inline, pooled) => pooled() }
 async function proveByUse(
   privateKey: KeyObject,
   publicKey: KeyObject,
-  alg: Algorithm,
-  name: string,
+  {
+    alg,
+    name,
+    executor,
+  }: { readonly alg: Algorithm; readonly name: string; readonly executor: CryptoExecutor },
 ): Promise<void> {
   const input = Buffer.from('jwt-authority');
   let valid = privateKey.asymmetricKeyType !== 'rsa' || isConsistentRsa(privateKey.export({ format: 'jwk' }));
   try {
-    valid &&= await verifyBytes(alg, publicKey, input, await signBytes(alg, privateKey, input, pool), pool);
+    const signature = valid ? await signBytes(alg, privateKey, input, executor) : input;
+    valid &&= await verifyBytes(alg, publicKey, input, signature, executor);
   } catch {
     // A key with which OpenSSL cannot sign at all.
     valid = false;

@@ -246,6 +246,7 @@ export class JwksRotator {
     if (lifetime < 1000) throw misuse('tokenLifetime', 'be at least 1 s', tokenLifetime);
     const pair: KeyPair = await importKeyPair(key, {
       name: 'key',
+      executor: this.#keyRing.executor,
       ...(alg !== undefined && { alg }),
       ...(kid !== undefined && { kid }),
     });

@@ -33,9 +33,11 @@ function byHand(
   run: (authority: RotatingJwtAuthority, incident: Incident) => Promise<unknown>,
 ): Kind['happen'] {
   return command((authority, world, incident, process) => {
-    world.commands.add(process);
+    // Of its own: a process may be about several at a time.
+    const underWay = { process };
+    world.commands.add(underWay);
     return run(authority, incident).finally(() => {
-      world.commands.delete(process);
+      world.commands.delete(underWay);
       world.rotatedByHandAt = world.now;
     });
   });

@@ -43,7 +43,7 @@ export class World implements Surroundings, Observed {
   lossAt: number = -Infinity;
   rotatedByHandAt: number = -Infinity;
   /** Who is at the command of an operator. */
-  readonly commands: Set<Process> = new Set();
+  readonly commands: Set<{ readonly process: Process }> = new Set();
   readonly emergencies: Set<Process> = new Set();
   emergencyAt: number = -Infinity;
   isSplit = false;
@@ -260,14 +260,14 @@ export class World implements Surroundings, Observed {
   }
 
   /** What a process that died had sent may still be executed. */
-  #isUnderWay(commands: ReadonlySet<Process>): boolean {
-    return [...commands].some(
+  #isUnderWay(processes: Iterable<Process>): boolean {
+    return [...processes].some(
       ({ diedAt }) => this.now - diedAt < 20 * this.commitDeadline || diedAt === Infinity,
     );
   }
 
   get isCommanded(): boolean {
-    return this.#isUnderWay(this.commands);
+    return this.#isUnderWay([...this.commands].map(({ process }) => process));
   }
 
   #onPublished(process: Process, keys: readonly object[]): void {

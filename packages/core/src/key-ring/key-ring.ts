@@ -3,6 +3,7 @@ import type { Algorithm } from '../algorithms.ts';
 import type { Clock } from '../clock.ts';
 import { JwtAuthorityError, type AnyJwtAuthorityError } from '../errors.ts';
 import { KeyRingEvents } from '../events.ts';
+import type { CryptoExecutor } from '../executor.ts';
 import type { KeyRecord, KeySet } from '../key-set/document.ts';
 import type { KeySetPolicy } from '../key-set/policy.ts';
 import { publishedKeys } from '../key-set/states.ts';
@@ -50,6 +51,8 @@ export class KeyRing {
   readonly policy: KeySetPolicy;
   readonly clock: Clock;
   readonly events: KeyRingEvents;
+  /** @internal */
+  readonly executor: CryptoExecutor;
   readonly #kek: KekService;
   readonly #keeper: KeySetKeeper;
   readonly #unknownKids: UnknownKids;
@@ -68,6 +71,7 @@ export class KeyRing {
     this.namespace = store.namespace;
     this.policy = policy;
     this.clock = clock;
+    this.executor = executor;
     this.events = new KeyRingEvents(this.namespace, () => clock.now(), logger);
     this.#randomBytes = randomBytes;
     const { namespace, events } = this;
@@ -157,16 +161,7 @@ export class KeyRing {
       const key = view.signingKey(candidate, now);
       if (key !== undefined && !this.#revocations.isUncommitted(key.kid)) return key;
     }
-    throw new JwtAuthorityError('no_active_key', this.#whyNoKey(view, alg, now));
-  }
-
-  #whyNoKey(view: KeySetView, alg: Algorithm | undefined, now: number): string {
-    const what = alg === undefined ? 'no key' : `no key of ${alg}`;
-    const next = view.keySet.keys
-      .filter((key) => key.hasPrivateKey && key.activatesAt > now && (alg === undefined || key.alg === alg))
-      .map((key) => key.activatesAt);
-    if (next.length === 0) return `${what} is active, and none is coming`;
-    return `${what} is active yet; the next one signs ${inSeconds(Math.min(...next) - now)} s from now`;
+    throw new JwtAuthorityError('no_active_key', view.whyNoSigningKey(alg, now));
   }
 
   /** The published key of this `kid`, or why there is none. Reads memory only. */

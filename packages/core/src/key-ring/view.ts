@@ -3,6 +3,7 @@ import { publicKeyFromJwk, signBytes, verifyBytes, type Algorithm } from '../alg
 import type { CryptoExecutor } from '../executor.ts';
 import type { KeyRecord, KeySet } from '../key-set/document.ts';
 import { activeKey, algorithmsOf, isPublished } from '../key-set/states.ts';
+import { inSeconds } from '../options.ts';
 import type { StoredKeySet } from '../ports.ts';
 import type { DataKey, PrivateKeys } from './sealing.ts';
 
@@ -61,6 +62,16 @@ export class KeySetView {
       record === undefined || privateKey === undefined ? undefined : this.#signer(record, privateKey);
     this.#signing.set(alg, { key, from, until });
     return key;
+  }
+
+  /** What to say when nothing may sign, with `alg` or at all. */
+  whyNoSigningKey(alg: Algorithm | undefined, now: number): string {
+    const what = alg === undefined ? 'no key' : `no key of ${alg}`;
+    const next = this.keySet.keys
+      .filter((key) => key.hasPrivateKey && key.activatesAt > now && (alg === undefined || key.alg === alg))
+      .map((key) => key.activatesAt);
+    if (next.length === 0) return `${what} is active, and none is coming`;
+    return `${what} is active yet; the next one signs ${inSeconds(Math.min(...next) - now)} s from now`;
   }
 
   #signer({ kid, alg, tokenLifetime }: KeyRecord, privateKey: KeyObject): SigningKey {
