@@ -106,7 +106,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     changes: [
       {
         file: reconcile,
-        text: 'if (stored !== undefined && covers(stored.keySet, known, now))',
+        text: 'if (stored !== undefined && covers(stored.keySet, known, now, signedUntil))',
         by: 'if (known !== undefined)',
       },
     ],
@@ -116,7 +116,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     changes: [
       {
         file: reconcile,
-        text: 'if (stored !== undefined && covers(stored.keySet, known, now))',
+        text: 'if (stored !== undefined && covers(stored.keySet, known, now, signedUntil))',
         by: 'if (stored !== undefined && stored.revision >= held.revision)',
       },
     ],

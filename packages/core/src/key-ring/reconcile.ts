@@ -30,7 +30,9 @@ export function reconcile(
   // What slept for longer than a key lives would bring back what was pruned meanwhile. With nothing stored, it is all there is.
   const asleep = stored !== undefined && held.age > held.keySet.horizon;
   const known = asleep ? revocationsOf(held.keySet) : held.keySet;
-  if (stored !== undefined && covers(stored.keySet, known, now)) return { kind: 'adopt' };
+  const staleBound = Math.min(policy.staleBound, held.keySet.staleBound);
+  const signedUntil = now - Math.max(0, held.age - staleBound);
+  if (stored !== undefined && covers(stored.keySet, known, now, signedUntil)) return { kind: 'adopt' };
   // A sleeper's revision says nothing either: the stored set stays the base.
   const heldRevision = asleep ? 0 : held.revision;
   return {

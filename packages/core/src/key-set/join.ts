@@ -3,8 +3,11 @@ import type { DepartedKey, KeyRecord, KeySet } from './document.ts';
 import type { KeySetPolicy } from './policy.ts';
 import { activeKey, algorithmsOf, keyState, pendingKey } from './states.ts';
 
-/** Whether adopting `stored` loses nothing of what `held` knows; the revisions have no say. */
-export function covers(stored: KeySet, held: KeySet, now: number): boolean {
+/**
+ * Whether adopting `stored` loses nothing of what `held` knows; the revisions have no say. `signedUntil`: the latest time at
+ * which whoever holds that may have signed by it.
+ */
+export function covers(stored: KeySet, held: KeySet, now: number, signedUntil: number = now): boolean {
   const departed = new Set(stored.departed.map(({ kid }) => kid));
   const alive = new Map(stored.keys.map((key) => [key.kid, key]));
   const keysCovered = held.keys.every((key) => {
@@ -14,10 +17,19 @@ export function covers(stored: KeySet, held: KeySet, now: number): boolean {
     return (
       (key.revokedAt === undefined || other.revokedAt !== undefined) &&
       other.tokenLifetime >= key.tokenLifetime &&
-      (key.expiresAt === undefined || other.expiresAt === undefined || other.expiresAt >= key.expiresAt)
+      (other.revokedAt !== undefined || (other.expiresAt ?? Infinity) >= neededUntil(key, signedUntil))
     );
   });
   return keysCovered && !held.departed.some(({ kid }) => alive.has(kid));
+}
+
+/**
+ * How long a key must verify for the tokens of whoever holds this. A key without an end signs on: where both sides read one
+ * store, an end there is always late enough, since P' ≥ B + 2τ; not so where a split brain kept it from one side.
+ */
+function neededUntil(key: KeyRecord, signedUntil: number): number {
+  if (key.expiresAt !== undefined) return key.expiresAt;
+  return key.hasPrivateKey ? signedUntil + key.tokenLifetime : 0;
 }
 
 /** What an instance that slept for longer than a key's full life still knows for certain: what was revoked, what has gone. */

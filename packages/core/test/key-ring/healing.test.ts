@@ -144,6 +144,36 @@ describe('P8: a store that lost data is healed', () => {
     expect((await world.shared.document()).keys.length, 'the first key, and one of each side').toBe(3);
   });
 
+  it('P4: a key that one side of a split brain ended and the other signed on with outlives the last token', async () => {
+    const world = new World();
+    const [ending, apart] = await world.startMany(2);
+    if (apart === undefined) throw new Error('two instances');
+    const common = await world.shared.stored();
+    const { activeKid } = apart;
+    await ending.rotator.rotateNow({ emergency: true });
+    const ended = await world.shared.stored();
+    await world.shared.put(common);
+    ending.store.always = failsBefore;
+    // As long as that the expiry that the ending side wrote is nearer than the end of a token that is signed now.
+    for (let passed = 0; passed < 1200; passed += 60) {
+      await world.clock.advance(60);
+      await apart.keyRing.refresh();
+    }
+    const token = await apart.sign();
+    await world.shared.put(ended);
+    ending.store.always = undefined;
+
+    await settle(world);
+
+    expectOneDocument(world);
+    expect(apart.activeKid, 'the emergency stands').not.toBe(activeKid);
+    await world.clock.advance(timing.tokenLifetime / 1000 - 1);
+    for (const { rotator } of world.instances) await rotator.checkAndRotateKeys();
+    expect(ending.key(activeKid), 'its tokens are valid: it must not be pruned').toBeDefined();
+    for (const instance of world.instances)
+      await expectVerifies(instance, token, 'a valid token must verify on both sides');
+  });
+
   it('P8: five holders that heal a wipe at once converge on one document', async () => {
     const world = new World();
     const instances = await world.startMany(5);

@@ -118,13 +118,32 @@ describe('S covers D (protocol 3)', () => {
     ]);
   });
 
-  it('clause 4: where both have an expiry, that of S is not earlier; a missing one is not compared', () => {
+  it('clause 4: where both have an expiry, that of S is not earlier; none is later than any', () => {
     const expiring = (at: number | undefined): KeySet => changed(ended, 'a', { expiresAt: at });
     const pairs = [expiresAt - 1, expiresAt, expiresAt + 1, undefined].map((at) =>
       covers(expiring(at), expiring(expiresAt), now),
     );
     expect(pairs).toEqual([false, true, true, true]);
-    expect(covers(expiring(1), expiring(undefined), now), 'missing in D').toBe(true);
+    expect(covers(expiring(1), expiring(undefined), now), 'missing in D, which cannot sign with it').toBe(
+      true,
+    );
+  });
+
+  it('P4: clause 4: where D signs without an end, S lets what it signed verify to its end', () => {
+    const signedUntil = now - hour;
+    const last = signedUntil + tokenLifetime;
+    const pairs = [last - 1, last, last + 1].map((at) =>
+      covers(changed(ended, 'a', { expiresAt: at }), first, now, signedUntil),
+    );
+    expect(pairs).toEqual([false, true, true]);
+    expect(covers(revoked(first, 'a'), first, now), 'what is revoked has no tokens to keep').toBe(true);
+  });
+
+  it('clause 4: an unplanned end right after the last reading, by the slowest clock, is covered', () => {
+    const read = now - day;
+    const stopped = deactivate(first, policy, read - clockTolerance - commitDeadline, keyOf(first, 'a'));
+    const signedUntil = read + policy.staleBound;
+    expect(covers(stopped, first, now, signedUntil), 'nothing to heal where both read one store').toBe(true);
   });
 
   it('clause 5: no kid that departed in D stands in S', () => {
