@@ -20,6 +20,16 @@ describe('the simulated fleet', () => {
     expect(violation, 'no rule depends on the algorithm').toBeUndefined();
   });
 
+  it('a store without a clock of its own shares that of its users, also while it drifts', async () => {
+    const seed = 1_675_538_219;
+    const { settings, incidents } = makeHistory(seed, 1000);
+    const drift = incidents.find(({ what, size }) => what === 'clock drifts' && size < 0.1);
+    expect(settings.storeHasClock, 'a folder on one machine').toBe(false);
+    expect(drift, 'fifteen times 0.7 s, more than a commit deadline').toBeDefined();
+    const { violation } = await run({ seed, steps: 1000, settings, incidents });
+    expect(violation, 'nobody is refused by a clock that it cannot have').toBeUndefined();
+  });
+
   it('replays: the same seed gives the same history to the last line', async () => {
     const [first, second] = [
       await run(makeHistory(5, 400), undefined, true),

@@ -171,6 +171,7 @@ export const faults: Kinds = {
     happen(world, instance, { size }) {
       if (instance.isBeyond) return false;
       world.setClock(instance, Math.round((2 * size - 1) * limit));
+      for (const other of world.sharingClock(instance)) other.disturb();
       return true;
     },
   },
@@ -180,7 +181,11 @@ export const faults: Kinds = {
       if (instance.isBeyond) return false;
       const drift = (times: number): void => {
         if (times === 0 || instance.isBeyond) return;
-        instance.ahead = Math.max(-limit, Math.min(limit, instance.ahead + Math.round((2 * size - 1) * 800)));
+        const ahead = instance.ahead + Math.round((2 * size - 1) * 800);
+        // Of all who share it: a store without a clock judges `notAfter` by that of the writer's own machine. Were this
+        // instance alone more than a commit deadline (10 s) behind, all that it writes would be refused as too late,
+        // within the tolerance (30 s) and for ever; nobody can be in that place.
+        world.setClock(instance, Math.max(-limit, Math.min(limit, ahead)));
         world.scheduler.after(world.longest.refreshInterval / 10, () => drift(times - 1));
       };
       drift(15);

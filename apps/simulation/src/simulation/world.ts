@@ -126,14 +126,15 @@ export class World implements Surroundings, Observed {
     this.timeline.push(`${seconds.toFixed(1).padStart(10)} s  ${what}`);
   }
 
-  /** Sets the clock of this instance; of all and the store, if they are on one machine. */
+  /** Who shares the clock of this instance: all, if the store is a folder on their one machine. */
+  sharingClock(instance: Instance): readonly Instance[] {
+    return this.storeHasClock ? [instance] : this.instances;
+  }
+
+  /** Sets the clock of this instance's machine: the store's, too, if that has none of its own. */
   setClock(instance: Instance, ahead: number): void {
-    const all = !this.storeHasClock;
-    if (all) this.storeAhead = ahead;
-    for (const other of all ? this.instances : [instance]) {
-      other.ahead = ahead;
-      other.disturb();
-    }
+    if (!this.storeHasClock) this.storeAhead = ahead;
+    for (const other of this.sharingClock(instance)) other.ahead = ahead;
   }
 
   violated(violation: string): void {
