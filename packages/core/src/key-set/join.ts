@@ -17,19 +17,20 @@ export function covers(stored: KeySet, held: KeySet, now: number, signedUntil: n
     return (
       (key.revokedAt === undefined || other.revokedAt !== undefined) &&
       other.tokenLifetime >= key.tokenLifetime &&
-      (other.revokedAt !== undefined || (other.expiresAt ?? Infinity) >= neededUntil(key, signedUntil))
+      (other.expiresAt ?? Infinity) >= neededUntil(key, other, signedUntil)
     );
   });
   return keysCovered && !held.departed.some(({ kid }) => alive.has(kid));
 }
 
 /**
- * How long a key must verify for the tokens of whoever holds this. A key without an end signs on: where both sides read one
- * store, an end there is always late enough, since P' ≥ B + 2τ; not so where a split brain kept it from one side.
+ * How long `other`, the same key in the store, must verify for the tokens of whoever holds `key`. One without an end signs on:
+ * where both sides read one store, an end there is always late enough, since P' ≥ B + 2τ; not so where a split brain kept it
+ * from one side.
  */
-function neededUntil(key: KeyRecord, signedUntil: number): number {
+function neededUntil(key: KeyRecord, other: KeyRecord, signedUntil: number): number {
   if (key.expiresAt !== undefined) return key.expiresAt;
-  return key.hasPrivateKey ? signedUntil + key.tokenLifetime : 0;
+  return key.hasPrivateKey && other.revokedAt === undefined ? signedUntil + key.tokenLifetime : 0;
 }
 
 /** What an instance that slept for longer than a key's full life still knows for certain: what was revoked, what has gone. */
