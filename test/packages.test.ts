@@ -60,11 +60,18 @@ describe('the packages as their users get them, packed and installed', () => {
 function pnpm(args: string[], cwd: string): Promise<string> {
   const running = process.env['npm_execpath'];
   if (running?.endsWith('pnpm.cjs')) return run(process.execPath, [running, ...args], cwd);
-  return run('npx', ['--yes', 'pnpm@10.34.9', ...args], cwd);
+  // Inside of `npx -c`, as another Node.js is tried, these would be taken for arguments of this npx.
+  const { npm_config_call: _call, npm_config_package: _package, ...env } = process.env;
+  return run('npx', ['--yes', 'pnpm@10.34.9', ...args], cwd, env);
 }
 
 /** Resolves to what the command prints; that is also part of the failure, since tsc reports on stdout. */
-function run(command: string, args: string[], cwd: string, env = process.env): Promise<string> {
+function run(
+  command: string,
+  args: string[],
+  cwd: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(command, args, { cwd, env }, (error, stdout) => {
       if (error) reject(new Error(`${error.message}\n${stdout}`));
